@@ -1,0 +1,104 @@
+package attribution
+
+import (
+	"cmp"
+	"time"
+)
+
+// Claim is what one authentic postback says, in canonical words.
+type Claim struct {
+	Event  string `cbor:"1,keyasint,omitempty"`
+	TxID   string `cbor:"2,keyasint,omitempty"`
+	Status Status `cbor:"3,keyasint,omitempty"`
+	// Payout is valid only if HasPayout is set.
+	Payout    Money `cbor:"4,keyasint"`
+	HasPayout bool  `cbor:"5,keyasint,omitempty"`
+	// Implied says that the payout is the campaign's default and not the
+	// sender's word; any payout a sender names outweighs it.
+	Implied bool `cbor:"6,keyasint,omitempty"`
+	// SentAt is the sender's timestamp, zero if it gave none.
+	SentAt     time.Time `cbor:"7,keyasint"`
+	ReceivedAt time.Time `cbor:"8,keyasint"`
+	// Seq is the journal number; it breaks ties of arrival.
+	Seq uint64 `cbor:"9,keyasint,omitempty"`
+}
+
+// canonical makes equal claims look alike: milliseconds in UTC, and no payout
+// where there is none.
+func (c Claim) canonical() Claim {
+	c.SentAt, c.ReceivedAt = millis(c.SentAt), millis(c.ReceivedAt)
+	if !c.HasPayout {
+		c.Payout, c.Implied = Money{}, false
+	}
+	return c
+}
+
+func millis(t time.Time) time.Time {
+	if t.IsZero() {
+		return time.Time{}
+	}
+	return t.Truncate(time.Millisecond).UTC()
+}
+
+// effective is when the claim says something happened: the sender's time if it
+// gave one, else that of arrival.
+func (c *Claim) effective() time.Time {
+	if !c.SentAt.IsZero() {
+		return millis(c.SentAt)
+	}
+	return millis(c.ReceivedAt)
+}
+
+// same reports whether both claims say the same. When a claim arrived is not
+// part of what it says; when it was sent is.
+func (c *Claim) same(o *Claim) bool {
+	return c.Event == o.Event && c.TxID == o.TxID && c.Status == o.Status &&
+		c.payoutRank() == o.payoutRank() && (!c.HasPayout || c.Payout.Equal(o.Payout)) &&
+		millis(c.SentAt).Equal(millis(o.SentAt))
+}
+
+// payoutRank is 0 without payout, 1 for an implied and 2 for an explicit one.
+func (c *Claim) payoutRank() int {
+	switch {
+	case !c.HasPayout:
+		return 0
+	case c.Implied:
+		return 1
+	}
+	return 2
+}
+
+// compare is the total order of claims; the greatest of a history decides. A
+// final status outweighs pending, then the later claim wins. All that follows
+// breaks ties: by arrival where only arrival is known, and otherwise by content
+// alone, so that timestamped claims decide the same in every order of arrival.
+func (c *Claim) compare(o *Claim) int {
+	if n := cmp.Or(compareBool(c.Status.Final(), o.Status.Final()), c.effective().Compare(o.effective()),
+		compareBool(!c.SentAt.IsZero(), !o.SentAt.IsZero())); n != 0 {
+		return n
+	}
+	if c.SentAt.IsZero() {
+		if n := cmp.Compare(c.Seq, o.Seq); n != 0 {
+			return n
+		}
+	}
+	if n := cmp.Or(cmp.Compare(c.Status, o.Status), cmp.Compare(c.payoutRank(), o.payoutRank())); n != 0 {
+		return n
+	}
+	if c.HasPayout {
+		if n := cmp.Or(cmp.Compare(c.Payout.Currency, o.Payout.Currency), c.Payout.Amount.Cmp(o.Payout.Amount)); n != 0 {
+			return n
+		}
+	}
+	return cmp.Or(cmp.Compare(c.Event, o.Event), cmp.Compare(c.TxID, o.TxID))
+}
+
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return 1
+	}
+	return -1
+}

@@ -1,0 +1,203 @@
+package attribution
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// MaxHistory bounds the entries of one conversion's history. A sender that
+// keeps inventing payouts for one transaction must not grow one record without
+// end; see [History.Add] for what is dropped.
+const MaxHistory = 256
+
+// Entry is a claim and how often it was made.
+type Entry struct {
+	Claim    `cbor:"1,keyasint"`
+	Seen     int       `cbor:"2,keyasint"` // at least 1
+	LastSeen time.Time `cbor:"3,keyasint"` // the latest arrival
+}
+
+// History is all that was claimed about one conversion, in order of arrival.
+type History []Entry
+
+// State is what a history comes to.
+type State struct {
+	// Booked is false as long as nothing arrived inside the window; the other
+	// fields then say what would be booked. It is false without any claim, too.
+	Booked    bool   `cbor:"1,keyasint,omitempty"`
+	Event     string `cbor:"2,keyasint,omitempty"`
+	TxID      string `cbor:"3,keyasint,omitempty"`
+	Status    Status `cbor:"4,keyasint,omitempty"`
+	Payout    Money  `cbor:"5,keyasint"`
+	HasPayout bool   `cbor:"6,keyasint,omitempty"`
+	// Time is when the conversion happened: the earliest of all claims.
+	Time time.Time `cbor:"7,keyasint"`
+}
+
+// Equal reports whether both states say the same.
+func (s State) Equal(o State) bool {
+	return s.Booked == o.Booked && s.TxID == o.TxID && s.alike(o) && s.Time.Equal(o.Time)
+}
+
+// alike reports whether event, status and payout are the same.
+func (s State) alike(o State) bool {
+	return s.Event == o.Event && s.Status == o.Status && s.HasPayout == o.HasPayout && s.Payout.Equal(o.Payout)
+}
+
+// Change is what a claim did to a conversion.
+type Change uint8
+
+const (
+	// Recorded is a new conversion.
+	Recorded Change = iota + 1
+	// Updated changed the status, payout or event of a known one.
+	Updated
+	// Duplicate changed none of these.
+	Duplicate
+	// OutsideWindow means that all claims so far came too late to count.
+	OutsideWindow
+)
+
+// String returns "recorded", "updated", "duplicate" or "outside_window".
+func (c Change) String() string {
+	switch c {
+	case Recorded:
+		return "recorded"
+	case Updated:
+		return "updated"
+	case Duplicate:
+		return "duplicate"
+	case OutsideWindow:
+		return "outside_window"
+	}
+	return fmt.Sprintf("change(%d)", uint8(c))
+}
+
+// State says what the history comes to. Deadline is the last instant at which a
+// conversion of this click still counts; the zero time means no limit. Claims
+// that all carry the sender's timestamp give the same state in every order and
+// with any repetition.
+func (h History) State(deadline time.Time) State {
+	d := h.decide()
+	if d.top < 0 {
+		return State{}
+	}
+	top := &h[d.top].Claim
+	s := State{Event: top.Event, TxID: top.TxID, Status: top.Status, Time: h[d.first].effective()}
+	if i := d.payout(); i >= 0 {
+		s.Payout, s.HasPayout = h[i].Payout, true
+	}
+	s.Booked = deadline.IsZero() || !s.Time.After(deadline)
+	return s
+}
+
+// deciders are the indexes of the entries that alone make the state, -1 where
+// there is none: the greatest claim, the greatest with an explicit and with an
+// implied payout, and the earliest.
+type deciders struct{ top, explicit, implied, first int }
+
+func (d deciders) payout() int {
+	if d.explicit >= 0 {
+		return d.explicit
+	}
+	return d.implied
+}
+
+func (h History) decide() deciders {
+	d := deciders{-1, -1, -1, -1}
+	greater := func(i, than int) bool { return than < 0 || h[i].compare(&h[than].Claim) > 0 }
+	for i := range h {
+		if greater(i, d.top) {
+			d.top = i
+		}
+		switch rank := h[i].payoutRank(); {
+		case rank == 2 && greater(i, d.explicit):
+			d.explicit = i
+		case rank == 1 && greater(i, d.implied):
+			d.implied = i
+		}
+		if d.first < 0 || h[i].effective().Before(h[d.first].effective()) {
+			d.first = i
+		}
+	}
+	return d
+}
+
+// Add takes a claim into the history and says what it did.
+//
+// A claim that was made before is counted at its entry: with a timestamp if the
+// timestamp is the same, without one if it would change nothing. (The second
+// "approved" after a "rejected" is news.) Every other claim gets an entry.
+//
+// The state's time can move to an earlier instant, and its transaction ID can
+// change, with any outcome: compare the states before and after to keep sums.
+//
+// Beyond MaxHistory entries the least of those that decide nothing is dropped.
+// As each part of the state is a greatest or an earliest claim, neither this
+// state nor a later one can miss it.
+func (h *History) Add(c Claim, deadline time.Time) Change {
+	c = c.canonical()
+	before := h.State(deadline)
+	known := h.find(&c)
+	if known >= 0 && !c.SentAt.IsZero() {
+		h.again(known, c.ReceivedAt)
+		return outcome(before, before)
+	}
+	longer := append(*h, Entry{Claim: c, Seen: 1, LastSeen: c.ReceivedAt})
+	after := longer.State(deadline)
+	if known >= 0 && after.alike(before) && after.Time.Equal(before.Time) {
+		h.again(known, c.ReceivedAt)
+		return outcome(before, before)
+	}
+	longer.trim()
+	*h = longer
+	return outcome(before, after)
+}
+
+// find returns the index of the greatest entry that says the same, or -1.
+func (h History) find(c *Claim) int {
+	found := -1
+	for i := range h {
+		if h[i].same(c) && (found < 0 || h[i].compare(&h[found].Claim) > 0) {
+			found = i
+		}
+	}
+	return found
+}
+
+// again counts one more arrival of the claim at index i.
+func (h History) again(i int, received time.Time) {
+	h[i].Seen++
+	if received.After(h[i].LastSeen) {
+		h[i].LastSeen = received
+	}
+}
+
+// trim drops the least entries that decide nothing down to MaxHistory.
+func (h *History) trim() {
+	for len(*h) > MaxHistory {
+		d, least := h.decide(), -1
+		for i := range *h {
+			if i == d.top || i == d.explicit || i == d.implied || i == d.first {
+				continue
+			}
+			if least < 0 || (*h)[i].compare(&(*h)[least].Claim) < 0 {
+				least = i
+			}
+		}
+		*h = slices.Delete(*h, least, least+1)
+	}
+}
+
+func outcome(before, after State) Change {
+	switch {
+	case !after.Booked:
+		return OutsideWindow
+	case !before.Booked:
+		return Recorded
+	case !after.alike(before):
+		return Updated
+	}
+	return Duplicate
+}

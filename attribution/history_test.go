@@ -1,0 +1,365 @@
+package attribution
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+func at(minute int) time.Time { return noon.Add(time.Duration(minute) * time.Minute) }
+
+func usd(n int) Money {
+	a, err := ParseAmount(fmt.Sprint(n))
+	if err != nil {
+		panic(err)
+	}
+	return Money{a, "USD"}
+}
+
+// claim builds a claim that arrives at a minute; payout < 0 means none.
+func claim(status Status, payout, received int) Claim {
+	c := Claim{Event: "sale", TxID: "1", Status: status, ReceivedAt: at(received), Seq: uint64(received)}
+	if payout >= 0 {
+		c.Payout, c.HasPayout = usd(payout), true
+	}
+	return c
+}
+
+func (c Claim) sent(minute int) Claim { c.SentAt = at(minute); return c }
+func (c Claim) implied() Claim        { c.Implied = true; return c }
+func (c Claim) tx(id string) Claim    { c.TxID = id; return c }
+
+func TestHistoryAdd(t *testing.T) {
+	t.Parallel()
+	type step struct {
+		claim  Claim
+		want   Change
+		status Status
+		payout int
+	}
+	for name, c := range map[string]struct {
+		deadline time.Time
+		steps    []step
+		entries  int
+	}{
+		"retry": {entries: 1, steps: []step{
+			{claim(Approved, 10, 1), Recorded, Approved, 10},
+			{claim(Approved, 10, 2), Duplicate, Approved, 10},
+		}},
+		"pending never overrides": {entries: 3, steps: []step{
+			{claim(Pending, 10, 1), Recorded, Pending, 10},
+			{claim(Approved, 10, 2), Updated, Approved, 10},
+			{claim(Pending, 10, 3), Duplicate, Approved, 10},
+			{claim(Pending, 10, 9).sent(9), Duplicate, Approved, 10},
+		}},
+		"refund without amount keeps the payout": {entries: 2, steps: []step{
+			{claim(Approved, 10, 1), Recorded, Approved, 10},
+			{claim(Reversed, -1, 2), Updated, Reversed, 10},
+		}},
+		"back and forth is news each time": {entries: 3, steps: []step{
+			{claim(Approved, 10, 1), Recorded, Approved, 10},
+			{claim(Rejected, 10, 2), Updated, Rejected, 10},
+			{claim(Approved, 10, 3), Updated, Approved, 10},
+			{claim(Approved, 10, 4), Duplicate, Approved, 10},
+		}},
+		"newest timestamp wins": {entries: 2, steps: []step{
+			{claim(Reversed, 10, 1).sent(9), Recorded, Reversed, 10},
+			{claim(Approved, 20, 2).sent(3), Duplicate, Reversed, 10},
+			{claim(Reversed, 10, 3).sent(9), Duplicate, Reversed, 10},
+		}},
+		"a sender's amount outweighs the default": {entries: 3, steps: []step{
+			{claim(Approved, 5, 1).implied(), Recorded, Approved, 5},
+			{claim(Approved, 7, 2), Updated, Approved, 7},
+			{claim(Reversed, 5, 3).implied(), Updated, Reversed, 7},
+		}},
+		"another transaction alone changes nothing": {entries: 2, steps: []step{
+			{claim(Approved, 5, 1), Recorded, Approved, 5},
+			{claim(Approved, 5, 2).tx("2"), Duplicate, Approved, 5},
+		}},
+		"window": {deadline: at(5), entries: 2, steps: []step{
+			{claim(Approved, 5, 6).sent(6), OutsideWindow, Approved, 5},
+			{claim(Approved, 5, 7).sent(6), OutsideWindow, Approved, 5},
+			{claim(Pending, 5, 8).sent(5), Recorded, Approved, 5},
+			{claim(Approved, 5, 9).sent(6), Duplicate, Approved, 5},
+		}},
+		"an earlier arrival booked later": {deadline: at(5), entries: 2, steps: []step{
+			{claim(Approved, 5, 6), OutsideWindow, Approved, 5},
+			{claim(Approved, 5, 4), Recorded, Approved, 5},
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var h History
+			for i, s := range c.steps {
+				got := h.Add(s.claim, c.deadline)
+				st := h.State(c.deadline)
+				if got != s.want || st.Status != s.status || !st.Payout.Equal(usd(s.payout)) {
+					t.Fatalf("step %d: %v, %v %v, want %v, %v %d", i, got, st.Status, st.Payout, s.want, s.status, s.payout)
+				}
+			}
+			if len(h) != c.entries {
+				t.Errorf("%d entries, want %d: %+v", len(h), c.entries, h)
+			}
+		})
+	}
+}
+
+func TestHistoryCountsRepeats(t *testing.T) {
+	t.Parallel()
+	var h History
+	for _, received := range []int{3, 7, 5} {
+		h.Add(claim(Approved, 1, received).sent(2), time.Time{})
+	}
+	if len(h) != 1 || h[0].Seen != 3 || !h[0].LastSeen.Equal(at(7)) || !h[0].ReceivedAt.Equal(at(3)) {
+		t.Errorf("got %+v", h)
+	}
+	if s := (History)(nil).State(time.Time{}); s.Booked {
+		t.Error("an empty history is booked")
+	}
+}
+
+// claims draws from so few values that ties and repeats are common.
+func claims(stamped bool) *rapid.Generator[Claim] {
+	return rapid.Custom(func(t *rapid.T) Claim {
+		c := claim(Status(rapid.IntRange(1, 4).Draw(t, "status")), rapid.IntRange(-1, 2).Draw(t, "payout"),
+			rapid.IntRange(0, 9).Draw(t, "received"))
+		c.Event = rapid.SampledFrom([]string{"lead", "sale"}).Draw(t, "event")
+		c.TxID = rapid.SampledFrom([]string{"", "1"}).Draw(t, "txid")
+		c.Implied = rapid.Bool().Draw(t, "implied")
+		if rapid.Bool().Draw(t, "euro") && c.HasPayout {
+			c.Payout.Currency = "EUR"
+		}
+		if stamped || rapid.Bool().Draw(t, "stamped") {
+			c = c.sent(rapid.IntRange(0, 4).Draw(t, "sent"))
+			c.SentAt = c.SentAt.Add(time.Duration(rapid.IntRange(0, 999).Draw(t, "us")) * time.Microsecond)
+		}
+		return c
+	})
+}
+
+func deadlines() *rapid.Generator[time.Time] {
+	return rapid.Map(rapid.IntRange(-1, 5), func(n int) time.Time {
+		if n < 0 {
+			return time.Time{}
+		}
+		return at(n)
+	})
+}
+
+// model is the rules in the plainest form: every claim ever kept, ordered by a
+// text of all that counts.
+type model []Claim
+
+func (m model) order(c Claim) string {
+	t, stamped, seq, rank := c.ReceivedAt, 0, c.Seq, 0
+	if !c.SentAt.IsZero() {
+		t, stamped, seq = c.SentAt, 1, 0
+	}
+	if c.HasPayout {
+		rank = 2
+		if c.Implied {
+			rank = 1
+		}
+	}
+	final := 0
+	if c.Status != Pending {
+		final = 1
+	}
+	return fmt.Sprintf("%d %020d %d %020d %d %s", final, t.UnixMilli(), stamped, seq, c.Status, m.payoutText(c, rank)+"|"+c.Event+"|"+c.TxID)
+}
+
+func (model) payoutText(c Claim, rank int) string {
+	if rank == 0 {
+		return "0"
+	}
+	return fmt.Sprintf("%d%s%s", rank, c.Payout.Currency, c.Payout.Amount)
+}
+
+func (m model) content(c Claim) string {
+	rank := 0
+	if c.HasPayout {
+		rank = 2
+		if c.Implied {
+			rank = 1
+		}
+	}
+	sent := int64(-1)
+	if !c.SentAt.IsZero() {
+		sent = c.SentAt.UnixMilli()
+	}
+	return fmt.Sprintf("%q %q %d %s %d", c.Event, c.TxID, c.Status, m.payoutText(c, rank), sent)
+}
+
+func (m model) state(deadline time.Time) State {
+	if len(m) == 0 {
+		return State{}
+	}
+	sorted := slices.Clone(m)
+	slices.SortFunc(sorted, func(a, b Claim) int { return strings.Compare(m.order(a), m.order(b)) })
+	last := sorted[len(sorted)-1]
+	s := State{Event: last.Event, TxID: last.TxID, Status: last.Status}
+	for _, implied := range []bool{true, false} {
+		for _, c := range sorted {
+			if c.HasPayout && c.Implied == implied {
+				s.Payout, s.HasPayout = c.Payout, true
+			}
+		}
+	}
+	for i, c := range sorted {
+		t := c.ReceivedAt
+		if !c.SentAt.IsZero() {
+			t = c.SentAt
+		}
+		if t = t.Truncate(time.Millisecond); i == 0 || t.Before(s.Time) {
+			s.Time = t
+		}
+	}
+	s.Booked = deadline.IsZero() || !s.Time.After(deadline)
+	return s
+}
+
+func (m *model) add(c Claim, deadline time.Time) Change {
+	before := m.state(deadline)
+	after := append(slices.Clone(*m), c).state(deadline)
+	known := slices.ContainsFunc(*m, func(o Claim) bool { return m.content(o) == m.content(c) })
+	news := before.Status != after.Status || before.Event != after.Event ||
+		before.HasPayout != after.HasPayout || before.Payout.String() != after.Payout.String()
+	if !known || c.SentAt.IsZero() && (news || !before.Time.Equal(after.Time)) {
+		*m = append(*m, c)
+	} else {
+		after, news = before, false
+	}
+	switch {
+	case !after.Booked:
+		return OutsideWindow
+	case !before.Booked:
+		return Recorded
+	case news:
+		return Updated
+	}
+	return Duplicate
+}
+
+func TestHistoryFollowsModel(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		deadline := deadlines().Draw(t, "deadline")
+		var h History
+		var m model
+		for i, c := range rapid.SliceOfN(claims(false), 1, 30).Draw(t, "claims") {
+			c.Seq = uint64(i)
+			got, want := h.Add(c, deadline), m.add(c, deadline)
+			if got != want {
+				t.Fatalf("claim %d: got %v, want %v", i, got, want)
+			}
+			if a, b := h.State(deadline), m.state(deadline); !a.Equal(b) {
+				t.Fatalf("claim %d: got %+v, want %+v", i, a, b)
+			}
+			seen := 0
+			for _, e := range h {
+				seen += e.Seen
+			}
+			if seen != i+1 || len(h) != len(m) {
+				t.Fatalf("claim %d: %d entries seen %d times, want %d entries", i, len(h), seen, len(m))
+			}
+		}
+	})
+}
+
+func TestTimestampedClaimsInAnyOrder(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		deadline := deadlines().Draw(t, "deadline")
+		set := rapid.SliceOfN(claims(true), 1, 12).Draw(t, "claims")
+		again := append(slices.Clone(set), rapid.SliceOfN(rapid.SampledFrom(set), 0, 12).Draw(t, "repeats")...)
+		again = rapid.Permutation(again).Draw(t, "order")
+		var a, b History
+		recorded := 0
+		for _, c := range set {
+			a.Add(c, deadline)
+		}
+		for i, c := range again {
+			c.Seq, c.ReceivedAt = uint64(1000+i), at(1000+i)
+			before := b.State(deadline)
+			change := b.Add(c, deadline)
+			if change == Recorded {
+				recorded++
+			}
+			if change == Updated && before.alike(b.State(deadline)) {
+				t.Fatalf("claim %d updated nothing", i)
+			}
+		}
+		x, y := a.State(deadline), b.State(deadline)
+		if !x.Equal(y) || len(a) != len(b) {
+			t.Fatalf("got %+v and %+v", x, y)
+		}
+		if (recorded == 1) != x.Booked || recorded > 1 {
+			t.Fatalf("recorded %d times, booked %v", recorded, x.Booked)
+		}
+	})
+}
+
+func TestCompareIsATotalOrder(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		g := claims(false)
+		a, b, c := g.Draw(t, "a"), g.Draw(t, "b"), g.Draw(t, "c")
+		if a.compare(&b) != -b.compare(&a) {
+			t.Fatal("not antisymmetric")
+		}
+		if a.compare(&b) <= 0 && b.compare(&c) <= 0 && a.compare(&c) > 0 {
+			t.Fatal("not transitive")
+		}
+		if a.compare(&b) == 0 && !a.SentAt.IsZero() && !a.same(&b) {
+			t.Fatal("equal in order, different in content")
+		}
+	})
+}
+
+func TestHistoryIsBounded(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
+		stamped := rapid.Bool().Draw(t, "stamped")
+		deadline := deadlines().Draw(t, "deadline")
+		var h, all History
+		for i := range MaxHistory + 60 {
+			c := claim(Status(1+rng.IntN(4)), rng.IntN(2000)-1, rng.IntN(500))
+			c.Seq, c.Implied = uint64(i), rng.IntN(3) == 0
+			if stamped || rng.IntN(2) == 0 {
+				c = c.sent(rng.IntN(500))
+			}
+			all = append(all, Entry{Claim: c, Seen: 1})
+			h.Add(c, deadline)
+			if len(h) > MaxHistory {
+				t.Fatalf("%d entries", len(h))
+			}
+			// Claims without a timestamp that repeat an older one are not
+			// appended, so only timestamped ones compare with all of them.
+			if stamped && !h.State(deadline).Equal(all.State(deadline)) {
+				t.Fatalf("claim %d: dropping changed the state", i)
+			}
+		}
+		long := slices.Clone(all)
+		long.trim()
+		if len(long) != MaxHistory || !long.State(deadline).Equal(all.State(deadline)) {
+			t.Fatal("trimming changed the state")
+		}
+	})
+}
+
+func BenchmarkHistoryAdd(b *testing.B) {
+	c := claim(Approved, 10, 1).sent(1)
+	for b.Loop() {
+		var h History
+		h.Add(c, noon)
+		h.Add(c, noon)
+	}
+}

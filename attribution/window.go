@@ -1,0 +1,79 @@
+package attribution
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// clockSlack is how far a sender's clock, or a local time sent as UTC, may be
+// off before its timestamp is refused.
+const clockSlack = 24 * time.Hour
+
+// earliestTime catches timestamps in the wrong unit and empty database dates.
+var earliestTime = time.Date(2000, time.January, 1, 0, 0, 0, 0, time.UTC)
+
+// Deadline returns the last instant at which a conversion of a click still
+// counts. A window of 0 is no limit, and so is the zero time it returns.
+func Deadline(click time.Time, window time.Duration) time.Time {
+	if window <= 0 {
+		return time.Time{}
+	}
+	return click.Add(window)
+}
+
+// ReadTime reads a sender's timestamp: Unix time in seconds (10 digits),
+// milliseconds (13) or microseconds (16), RFC 3339, or a date and time without
+// zone ("2006-01-02 15:04:05", also with a T), which is UTC.
+func ReadTime(s string) (time.Time, error) {
+	v := strings.TrimSpace(s)
+	if v == "" {
+		return time.Time{}, errors.New("reading time: it is empty")
+	}
+	if digits(v) {
+		var n int64
+		if len(v) <= 16 {
+			for _, c := range []byte(v) {
+				n = n*10 + int64(c-'0')
+			}
+		}
+		switch len(v) {
+		case 10:
+			return time.Unix(n, 0).UTC(), nil
+		case 13:
+			return time.UnixMilli(n).UTC(), nil
+		case 16:
+			return time.UnixMicro(n).UTC(), nil
+		}
+		return time.Time{}, fmt.Errorf("reading time %q: Unix time has 10 digits in seconds, 13 in milliseconds or 16 in microseconds", clip(s))
+	}
+	for _, layout := range []string{time.RFC3339, time.DateTime, "2006-01-02T15:04:05"} {
+		if t, err := time.Parse(layout, v); err == nil {
+			return t.UTC(), nil
+		}
+	}
+	// A plus sign in a query string arrives as a blank unless it is escaped.
+	if i := strings.LastIndexByte(v, ' '); i > 0 {
+		if _, err := time.Parse(time.RFC3339, v[:i]+"+"+v[i+1:]); err == nil {
+			return time.Time{}, fmt.Errorf("reading time %q: the zone lost its plus sign: send it as %%2B", clip(s))
+		}
+	}
+	return time.Time{}, fmt.Errorf("reading time %q: use Unix time or RFC 3339, like 2006-01-02T15:04:05Z", clip(s))
+}
+
+// CheckTime refuses a sender's time that cannot be true: more than 24 hours
+// after now, more than 24 hours before the click, or before the year 2000.
+func CheckTime(t, click, now time.Time) error {
+	stamp := t.UTC().Format(time.RFC3339)
+	switch {
+	case t.Before(earliestTime):
+		return fmt.Errorf("time %q is before the year 2000: check its unit", stamp)
+	case t.After(now.Add(clockSlack)):
+		return fmt.Errorf("time %q is more than 24 hours in the future: check the sender's clock and the unit", stamp)
+	case t.Before(click.Add(-clockSlack)):
+		return fmt.Errorf("time %q is more than 24 hours before its click at %q: check the sender's clock and the unit",
+			stamp, click.UTC().Format(time.RFC3339))
+	}
+	return nil
+}

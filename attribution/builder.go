@@ -22,8 +22,8 @@ type Builder struct {
 	loc   *time.Location
 	dims  []dimension
 	local bool // a dimension of time is asked for
-	rows  map[string]*Row
-	total Counts // used only without dimensions
+	rows  map[string]*sum
+	total sum    // used only without dimensions
 	key   []byte // reused between calls
 	vals  []string
 }
@@ -47,7 +47,7 @@ const secondsPerDay = 24 * 3600
 // NewBuilder prepares a report for a query that [Query.Validate] accepts.
 func NewBuilder(q Query) *Builder {
 	q.By = slices.Clone(q.By)
-	b := &Builder{query: q, loc: q.location(), rows: make(map[string]*Row), vals: make([]string, len(q.By))}
+	b := &Builder{query: q, loc: q.location(), rows: make(map[string]*sum), vals: make([]string, len(q.By))}
 	for _, name := range q.By {
 		d := dimension{kind: name[0]}
 		if sub, ok := strings.CutPrefix(name, subPrefix); ok {
@@ -64,16 +64,29 @@ func NewBuilder(q Query) *Builder {
 // Add counts c at the instant t under the dimensions d. What lies outside the
 // query's time or filters is ignored. Neither d nor c is kept.
 func (b *Builder) Add(d Dims, t time.Time, c Counts) {
+	if row := b.row(&d, t); row != nil {
+		row.add(c, t, b.query.Rates)
+	}
+}
+
+// AddLag notes how long after its click a conversion of the instant t came.
+func (b *Builder) AddLag(d Dims, t time.Time, lag time.Duration) {
+	if row := b.row(&d, t); row != nil {
+		row.lags = append(row.lags, lag.Milliseconds())
+	}
+}
+
+// row returns where d counts at t, or nil if it does not.
+func (b *Builder) row(d *Dims, t time.Time) *sum {
 	q := &b.query
 	if t.Before(q.From) || !t.Before(q.To) ||
 		q.Campaign != "" && d.Campaign != q.Campaign || q.Source != "" && d.Source != q.Source {
-		return
+		return nil
 	}
 	if len(b.dims) == 0 {
-		b.total.Add(c)
-		return
+		return &b.total
 	}
-	b.values(&d, t)
+	b.values(d, t)
 	key := b.key[:0]
 	for _, v := range b.vals {
 		key = append(binary.AppendUvarint(key, uint64(len(v))), v...)
@@ -81,13 +94,14 @@ func (b *Builder) Add(d Dims, t time.Time, c Counts) {
 	b.key = key
 	row := b.rows[string(key)]
 	if row == nil {
-		row = &Row{Keys: make([]string, len(b.vals))}
+		row = new(sum)
+		row.Keys = make([]string, len(b.vals))
 		for i, v := range b.vals {
 			row.Keys[i] = strings.Clone(v) // v may be part of a larger record
 		}
 		b.rows[string(key)] = row
 	}
-	row.Add(c)
+	return row
 }
 
 // values fills vals with the values of all columns.
@@ -159,13 +173,18 @@ func floorDiv(a, b int64) int64 {
 // Report returns what has been added up so far, rows sorted by their keys and
 // those without any count left out. Without dimensions there is only a total.
 func (b *Builder) Report() Report {
-	r := Report{From: b.query.From.In(b.loc), To: b.query.To.In(b.loc), By: slices.Clone(b.query.By), Total: b.total.Clone()}
+	r := Report{From: b.query.From.In(b.loc), To: b.query.To.In(b.loc), By: slices.Clone(b.query.By)}
+	total := sum{lags: slices.Clone(b.total.lags)}
+	total.merge(&b.total)
 	for _, row := range b.rows {
-		if !row.IsZero() {
-			r.Rows = append(r.Rows, Row{slices.Clone(row.Keys), row.Clone()})
-			r.Total.Add(row.Counts)
+		total.merge(row)
+		if !row.IsZero() || len(row.lags) > 0 {
+			r.Rows = append(r.Rows, row.finish(&b.query))
+			total.lags = append(total.lags, row.lags...)
 		}
 	}
+	sumUp := total.finish(&b.query)
+	r.Total, r.TotalExtra = sumUp.Counts, sumUp.Extra
 	slices.SortFunc(r.Rows, func(x, y Row) int {
 		for i, name := range r.By {
 			if n := compareKeys(name, x.Keys[i], y.Keys[i]); n != 0 {

@@ -21,6 +21,10 @@ type Claim struct {
 	ReceivedAt time.Time `cbor:"8,keyasint"`
 	// Seq is the journal number; it breaks ties of arrival.
 	Seq uint64 `cbor:"9,keyasint,omitempty"`
+	// Key, if not empty, names this very message: a delivery ID of the sender
+	// or a line of an import. A claim whose key the history knows is a repeat,
+	// whatever happened since.
+	Key string `cbor:"10,keyasint,omitempty"`
 }
 
 // canonical makes equal claims look alike: milliseconds in UTC, and no payout
@@ -52,7 +56,7 @@ func (c *Claim) effective() time.Time {
 // same reports whether both claims say the same. When a claim arrived is not
 // part of what it says; when it was sent is.
 func (c *Claim) same(o *Claim) bool {
-	return c.Event == o.Event && c.TxID == o.TxID && c.Status == o.Status &&
+	return c.Key == o.Key && c.Event == o.Event && c.TxID == o.TxID && c.Status == o.Status &&
 		c.payoutRank() == o.payoutRank() && (!c.HasPayout || c.Payout.Equal(o.Payout)) &&
 		millis(c.SentAt).Equal(millis(o.SentAt))
 }
@@ -90,7 +94,7 @@ func (c *Claim) compare(o *Claim) int {
 			return n
 		}
 	}
-	return cmp.Or(cmp.Compare(c.Event, o.Event), cmp.Compare(c.TxID, o.TxID))
+	return cmp.Or(cmp.Compare(c.Event, o.Event), cmp.Compare(c.TxID, o.TxID), cmp.Compare(c.Key, o.Key))
 }
 
 func compareBool(a, b bool) int {

@@ -126,9 +126,10 @@ func (h History) decide() deciders {
 
 // Add takes a claim into the history and says what it did.
 //
-// A claim that was made before is counted at its entry: with a timestamp if the
-// timestamp is the same, without one if it would change nothing. (The second
-// "approved" after a "rejected" is news.) Every other claim gets an entry.
+// A claim that was made before is counted at its entry. It is known by its Key;
+// one without a key by its content: with a timestamp if the timestamp is the
+// same, without one if it would change nothing. (The second "approved" after a
+// "rejected" is news.) Every other claim gets an entry.
 //
 // The state's time can move to an earlier instant, and its transaction ID can
 // change, with any outcome: compare the states before and after to keep sums.
@@ -139,6 +140,10 @@ func (h History) decide() deciders {
 func (h *History) Add(c Claim, deadline time.Time) Change {
 	c = c.canonical()
 	before := h.State(deadline)
+	if i := h.keyed(c.Key); i >= 0 {
+		h.again(i, c.ReceivedAt)
+		return outcome(before, before)
+	}
 	known := h.find(&c)
 	if known >= 0 && !c.SentAt.IsZero() {
 		h.again(known, c.ReceivedAt)
@@ -164,6 +169,14 @@ func (h History) find(c *Claim) int {
 		}
 	}
 	return found
+}
+
+// keyed returns the index of the entry with that key, or -1.
+func (h History) keyed(key string) int {
+	if key == "" {
+		return -1
+	}
+	return slices.IndexFunc(h, func(e Entry) bool { return e.Key == key })
 }
 
 // again counts one more arrival of the claim at index i.

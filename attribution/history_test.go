@@ -363,3 +363,30 @@ func BenchmarkHistoryAdd(b *testing.B) {
 		h.Add(c, noon)
 	}
 }
+
+func TestAddKnowsKeys(t *testing.T) {
+	at := time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
+	claim := func(s Status, key string, minute int) Claim {
+		return Claim{Event: "sale", Status: s, Key: key, ReceivedAt: at.Add(time.Duration(minute) * time.Minute), Seq: uint64(minute)}
+	}
+	var h History
+	for i, tc := range []struct {
+		claim Claim
+		want  Change
+	}{
+		{claim(Approved, "line 1", 1), Recorded},
+		{claim(Reversed, "line 2", 2), Updated},
+		// The same file again: nothing goes back and forth.
+		{claim(Approved, "line 1", 3), Duplicate},
+		{claim(Reversed, "line 2", 4), Duplicate},
+		// Without a key it is news.
+		{claim(Approved, "", 5), Updated},
+	} {
+		if got := h.Add(tc.claim, time.Time{}); got != tc.want {
+			t.Errorf("claim %d: %v, want %v", i+1, got, tc.want)
+		}
+	}
+	if len(h) != 3 || h[0].Seen != 2 || h[1].Seen != 2 {
+		t.Errorf("the history is %+v", h)
+	}
+}

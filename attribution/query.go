@@ -21,6 +21,10 @@ type Query struct {
 	Campaign, Source string
 	// Location is whose hours, days and months are meant; nil is UTC.
 	Location *time.Location
+	// Rates, if set, add a converted total to every row.
+	Rates *Rates
+	// Lags asks for the time from click to conversion.
+	Lags bool
 }
 
 // Validate refuses a query that has no answer and says what is allowed.

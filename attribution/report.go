@@ -11,6 +11,7 @@ import (
 type Row struct {
 	Keys []string
 	Counts
+	Extra
 }
 
 // Report is the answer to a [Query].
@@ -19,6 +20,14 @@ type Report struct {
 	By       []string
 	Rows     []Row
 	Total    Counts
+	// TotalExtra belongs to Total.
+	TotalExtra Extra
+}
+
+// countsJSON is what a row and the total have in common.
+type countsJSON struct {
+	Counts
+	Extra
 }
 
 // MarshalJSON writes the report as the admin API answers it. In a row the
@@ -46,7 +55,7 @@ func (r Report) MarshalJSON() ([]byte, error) {
 		}
 	}
 	b.WriteString(`],"total":`)
-	total, err := json.Marshal(r.Total)
+	total, err := json.Marshal(countsJSON{r.Total, r.TotalExtra})
 	if err != nil {
 		return nil, fmt.Errorf("writing the total of the report: %w", err)
 	}
@@ -80,7 +89,7 @@ func appendRow(b *bytes.Buffer, by []string, row Row) error {
 			b.WriteByte(":,"[j])
 		}
 	}
-	counts, err := json.Marshal(row.Counts)
+	counts, err := json.Marshal(countsJSON{row.Counts, row.Extra})
 	if err != nil {
 		return err
 	}
@@ -94,12 +103,12 @@ func (r *Report) UnmarshalJSON(data []byte) error {
 		From, To time.Time
 		By       []string
 		Rows     []json.RawMessage
-		Total    Counts
+		Total    countsJSON
 	}
 	if err := json.Unmarshal(data, &raw); err != nil {
 		return fmt.Errorf("reading report: %w", err)
 	}
-	out := Report{From: raw.From, To: raw.To, By: raw.By, Total: raw.Total}
+	out := Report{From: raw.From, To: raw.To, By: raw.By, Total: raw.Total.Counts, TotalExtra: raw.Total.Extra}
 	for i, data := range raw.Rows {
 		row, err := readRow(raw.By, data)
 		if err != nil {
@@ -113,9 +122,11 @@ func (r *Report) UnmarshalJSON(data []byte) error {
 
 func readRow(by []string, data []byte) (Row, error) {
 	row := Row{Keys: make([]string, len(by))}
-	if err := json.Unmarshal(data, &row.Counts); err != nil {
+	var counts countsJSON
+	if err := json.Unmarshal(data, &counts); err != nil {
 		return Row{}, err
 	}
+	row.Counts, row.Extra = counts.Counts, counts.Extra
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(data, &fields); err != nil {
 		return Row{}, err

@@ -1,0 +1,299 @@
+package capture
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/caddy-capture/caddy-capture/attribution"
+)
+
+// Apply decides a batch inside a store's transaction: every store's Commit
+// calls it, so all stores keep the same books. It is deterministic and sets
+// the Result of each postback.
+func Apply(tx Tx, b *Batch) error {
+	s := make(sums)
+	for _, block := range b.Blocks {
+		if err := tx.PutBlock(block); err != nil {
+			return err
+		}
+		for _, c := range block.Clicks {
+			s.click(c)
+		}
+	}
+	for _, p := range b.Postbacks {
+		if err := book(tx, s, p); err != nil {
+			return err
+		}
+	}
+	for cell, c := range s {
+		if c.IsZero() {
+			continue
+		}
+		if err := tx.AddCounts(cell, *c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sums collects what a batch adds to each cell, so that a cell is written
+// once a batch.
+type sums map[Cell]*attribution.Counts
+
+func (s sums) at(cell Cell) *attribution.Counts {
+	c := s[cell]
+	if c == nil {
+		c = new(attribution.Counts)
+		s[cell] = c
+	}
+	return c
+}
+
+func (s sums) click(c *Click) {
+	if c.Flags&FlagTest != 0 {
+		return
+	}
+	cell := Cell{Quarter: QuarterOf(c.Time), Campaign: c.Campaign, Source: c.Source, Destination: c.Destination}
+	n := s.at(cell)
+	if !c.Flags.Counted() {
+		n.BotClicks++
+		return
+	}
+	n.Clicks++
+	n.Cost.Add(c.Cost)
+}
+
+func (s sums) move(old, now *Conversion) {
+	if old != nil {
+		if c := old.Counts(); !c.IsZero() {
+			s.at(old.Cell()).Sub(c)
+		}
+	}
+	if c := now.Counts(); !c.IsZero() {
+		s.at(now.Cell()).Add(c)
+	}
+}
+
+// book decides one postback and writes its journal entry.
+func book(tx Tx, s sums, p *Postback) error {
+	p.Claim.Seq = p.Seq
+	if p.Claim.ReceivedAt.IsZero() {
+		p.Claim.ReceivedAt = p.Time
+	}
+	p.Result = Result{}
+	e := &Entry{
+		Seq: p.Seq, Time: p.Time.Truncate(time.Millisecond), Route: p.Route, Click: p.Ref, HasClick: p.HasRef,
+		Claim: p.Claim, Authentic: p.Authentic, Sender: p.Sender, Raw: p.Raw,
+	}
+	if !p.HasRef {
+		p.quarantine(p.Problem, p.ProblemDetail)
+	} else if err := bookClick(tx, s, p, e); err != nil {
+		return err
+	}
+	e.Outcome, e.Reason, e.Detail = p.Result.Outcome, p.Result.Reason, p.Result.Detail
+	e.Test = p.Result.Test
+	p.Result.Entry = e
+	if c := p.Result.Conversion; c != nil {
+		e.Conversion = c.ID
+	}
+	return tx.PutEntry(e)
+}
+
+func (p *Postback) quarantine(reason Reason, detail string) {
+	p.Result.Outcome, p.Result.Reason, p.Result.Detail = Quarantined, reason, detail
+}
+
+// bookClick decides a postback that names a click with a genuine ID.
+func bookClick(tx Tx, s sums, p *Postback, e *Entry) error {
+	known, err := tx.Known(p.Ref)
+	if err != nil {
+		return err
+	}
+	click := p.Click
+	if click == nil {
+		if click, err = tx.Click(p.Ref); err != nil {
+			return err
+		}
+	}
+	conv := new(Conversion)
+	switch {
+	case click != nil:
+		*conv = Conversion{
+			Click: click.Ref, ClickTime: click.Time, Campaign: click.Campaign, Source: click.Source,
+			Destination: click.Destination, Subs: click.Subs, Flags: click.Flags, Test: click.Flags&FlagTest != 0,
+		}
+	case len(known) > 0:
+		// The click is no longer kept, but its conversions still can change.
+		first, err := tx.Conversion(known[0].ID)
+		if err != nil {
+			return err
+		}
+		if first == nil {
+			return fmt.Errorf("conversion %s of a click is missing from the store", known[0].ID)
+		}
+		*conv = *first
+	default:
+		p.quarantineNoClick()
+		return nil
+	}
+	e.Campaign = conv.Campaign
+	p.Result.Test = conv.Test
+
+	if p.OnlyCampaign != "" && conv.Campaign != p.OnlyCampaign {
+		p.quarantine(WrongCampaign, fmt.Sprintf("the click belongs to campaign %q, and this route takes only %q",
+			conv.Campaign, p.OnlyCampaign))
+		return nil
+	}
+	if p.Problem != "" {
+		p.quarantine(p.Problem, p.ProblemDetail)
+		return nil
+	}
+	if !p.Claim.SentAt.IsZero() {
+		if err := attribution.CheckTime(p.Claim.SentAt, conv.ClickTime, p.Time); err != nil {
+			p.quarantine(BadTime, err.Error())
+			return nil
+		}
+	}
+	rules := p.Rules.Campaign(conv.Campaign)
+	claim := p.Claim
+	if !claim.HasPayout && rules.Payout.Currency != "" {
+		claim.Payout, claim.HasPayout, claim.Implied = rules.Payout, true, true
+	}
+	old, id, err := match(tx, known, p, &claim, rules.Dedup)
+	if err != nil {
+		return err
+	}
+	if old == nil && (click == nil || p.Rules.ClickExpired(click.Time, p.Time)) {
+		p.quarantineExpired(conv.ClickTime)
+		return nil
+	}
+	return p.add(tx, s, conv, old, id, claim, rules)
+}
+
+// match finds the conversion that the claim is about, or the ID for a new
+// one. A conversion made under another dedup rule, before the configuration
+// changed, is still recognised, so that nothing is counted twice.
+func match(tx Tx, known []Known, p *Postback, claim *attribution.Claim, mode attribution.Dedup) (
+	*Conversion, attribution.ConversionID, error,
+) {
+	id := attribution.NewConversionID(mode, p.Ref.Key(), claim.Event, claim.TxID)
+	for _, k := range known {
+		if k.ID == id {
+			c, err := tx.Conversion(id)
+			return c, id, err
+		}
+	}
+	for _, k := range known {
+		if k.Dedup == mode {
+			continue
+		}
+		c, err := tx.Conversion(k.ID)
+		if err != nil || c == nil {
+			return nil, id, err
+		}
+		same := slices.ContainsFunc(c.History, func(e attribution.Entry) bool {
+			return mode == attribution.DedupClick ||
+				e.Event == claim.Event && (mode == attribution.DedupEvent || e.TxID == claim.TxID)
+		})
+		if same {
+			return c, c.ID, nil
+		}
+	}
+	return nil, id, nil
+}
+
+// add adds the claim to its conversion, which may be new.
+func (p *Postback) add(tx Tx, s sums, conv, old *Conversion, id attribution.ConversionID,
+	claim attribution.Claim, rules CampaignRules,
+) error {
+	if old != nil {
+		*conv = *old
+		conv.History = slices.Clone(old.History)
+	} else {
+		conv.ID, conv.Dedup = id, rules.Dedup
+		conv.History, conv.State, conv.Parked = nil, attribution.State{}, nil
+	}
+	deadline := attribution.Deadline(conv.ClickTime, rules.Window)
+	if old != nil && old.State.Booked {
+		deadline = time.Time{} // what is booked stays so, also under a shorter window
+	}
+	change := conv.History.Add(claim, deadline)
+	conv.State = conv.History.State(deadline)
+	parked := conv.Parked
+	switch {
+	case !conv.State.Booked && len(parked) < attribution.MaxHistory:
+		conv.Parked = append(slices.Clone(parked), p.Seq)
+	case conv.State.Booked && (old == nil || !old.State.Booked):
+		// Also where the claim says nothing new, but the window is longer now.
+		change, conv.Parked = attribution.Recorded, nil
+	}
+	if err := tx.PutConversion(conv, old); err != nil {
+		return err
+	}
+	s.move(old, conv)
+
+	r := &p.Result
+	switch change {
+	case attribution.OutsideWindow:
+		p.quarantine(OutsideWindow, fmt.Sprintf("the conversion of %s is more than %s after its click of %s",
+			stamp(conv.State.Time), days(rules.Window), stamp(conv.ClickTime)))
+		return nil
+	case attribution.Recorded:
+		r.Outcome, r.Lag = Recorded, conv.Lag()
+		if err := release(tx, conv.ID, parked, p.Seq); err != nil {
+			return err
+		}
+	case attribution.Updated:
+		r.Outcome = Updated
+	default:
+		r.Outcome = Duplicate
+	}
+	r.Conversion = conv
+	return nil
+}
+
+// release takes out of quarantine what waited there because it was outside
+// the window, now that the conversion turns out to have been inside.
+func release(tx Tx, id attribution.ConversionID, parked []uint64, by uint64) error {
+	for _, seq := range parked {
+		e, err := tx.Entry(seq)
+		if err != nil {
+			return err
+		}
+		if e == nil || !e.Waiting() || e.Reason != OutsideWindow {
+			continue
+		}
+		e.Resolved, e.Conversion = by, id
+		if err := tx.PutEntry(e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *Postback) quarantineNoClick() {
+	minted := p.Ref.Time()
+	if p.Rules.ClickExpired(minted, p.Time) {
+		p.quarantineExpired(minted)
+		return
+	}
+	p.quarantine(UnknownClick, fmt.Sprintf(
+		"the click ID is genuine, made at %s, but no click is stored under it", stamp(minted)))
+}
+
+func (p *Postback) quarantineExpired(click time.Time) {
+	p.quarantine(ExpiredClick, fmt.Sprintf(
+		"the click is of %s, and clicks are kept for %s", stamp(click), days(p.Rules.Retain.Clicks)))
+}
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// days writes a duration as people write windows: "30d", else as Go does.
+func days(d time.Duration) string {
+	const day = 24 * time.Hour
+	if d >= day && d%day == 0 {
+		return fmt.Sprintf("%dd", d/day)
+	}
+	return d.String()
+}

@@ -1,0 +1,35 @@
+package capture
+
+import "errors"
+
+// Errors of a store's Commit. They have exactly three meanings: not applied
+// (ErrUnavailable, ErrNoSpace, ErrTooLarge), outcome unknown (ErrUnknown), and never again
+// (ErrFatal).
+var (
+	// ErrUnavailable: nothing was written; the same may succeed later.
+	ErrUnavailable = errors.New("the store is not available")
+	// ErrNoSpace: nothing was written because the disk is too full; writing
+	// goes on by itself when there is room again.
+	ErrNoSpace = errors.New("the disk is too full to write safely")
+	// ErrTooLarge: nothing was written because the batch is more than the
+	// store takes at once; halves of it may do.
+	ErrTooLarge = errors.New("the batch is too large for one write")
+	// ErrUnknown: whether the batch was written is not known. The caller
+	// sends the same batch again; the store applies it at most once.
+	ErrUnknown = errors.New("it is not known whether the write took place")
+	// ErrFatal: the store must not be used any more by this process.
+	ErrFatal = errors.New("the store has failed and was stopped")
+)
+
+// Errors at opening and closing.
+var (
+	// ErrLocked: another process has the store open.
+	ErrLocked = errors.New("the store is in use by another process")
+	// ErrClosed: the store was closed, for example by a reload that moved it.
+	ErrClosed = errors.New("the store is closed")
+	// ErrNewerFormat: a newer version of the program wrote the store.
+	ErrNewerFormat = errors.New("the store was written by a newer version")
+)
+
+// ErrNotFound: there is no such record, or no longer.
+var ErrNotFound = errors.New("not found")

@@ -1,0 +1,173 @@
+package capture
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"unicode/utf8"
+)
+
+// maxJSONDepth is far beyond every postback, and low enough for recursion.
+const maxJSONDepth = 32
+
+var byteOrderMark = []byte("\xef\xbb\xbf")
+
+// jsonWalk goes through a JSON document once and is strict where readers
+// differ: keys that occur twice are refused, since which of the two counts
+// would depend on who reads. Either function may be nil.
+//
+// The standard library says whether a document is valid, which it does fast;
+// the walk then relies on it. Its tokens would cost three times as much,
+// and everybody may send us JSON.
+type jsonWalk struct {
+	// leaf is called for each value that is neither object nor array, with
+	// its path, like a.b.0; see jsonText for the value. Paths longer than a
+	// parameter's name can be are left out.
+	leaf func(path, value []byte)
+	// member is called after each member of an object with its key, its path,
+	// which may be cut if it is longer than that, and where its value stands
+	// in the document.
+	member func(key string, path []byte, from, to int)
+
+	doc  []byte
+	pos  int
+	path []byte
+}
+
+func (w *jsonWalk) walk(doc []byte) error {
+	w.doc = doc
+	if bytes.HasPrefix(doc, byteOrderMark) {
+		w.pos = len(byteOrderMark)
+	}
+	if !json.Valid(doc[w.pos:]) {
+		var value json.RawMessage
+		err := json.Unmarshal(doc[w.pos:], &value)
+		return fmt.Errorf("this is no JSON: %w", err)
+	}
+	if c := w.peek(); c != '{' && c != '[' {
+		return errors.New("the JSON is neither an object nor an array")
+	}
+	return w.value(0)
+}
+
+// peek goes to the next token that means anything in a valid document.
+func (w *jsonWalk) peek() byte {
+	for {
+		switch c := w.doc[w.pos]; c {
+		case ' ', '\t', '\r', '\n', ',', ':':
+			w.pos++
+		default:
+			return c
+		}
+	}
+}
+
+// value goes through the value at hand, depth levels down.
+func (w *jsonWalk) value(depth int) error {
+	c := w.peek()
+	if c == '{' || c == '[' {
+		if depth == maxJSONDepth {
+			return fmt.Errorf("the JSON is nested deeper than %d levels", maxJSONDepth)
+		}
+		w.pos++
+		if c == '{' {
+			return w.object(depth + 1)
+		}
+		return w.array(depth + 1)
+	}
+	value := w.scalar()
+	if w.leaf != nil && len(w.path) <= maxParamName {
+		w.leaf(w.path, value)
+	}
+	return nil
+}
+
+func (w *jsonWalk) object(depth int) error {
+	var seen map[string]struct{}
+	outer := len(w.path)
+	for w.peek() != '}' {
+		key := jsonText(w.scalar())
+		if _, twice := seen[key]; twice {
+			return fmt.Errorf("the JSON has the key %q twice", echo(key))
+		}
+		if seen == nil {
+			seen = make(map[string]struct{})
+		}
+		seen[key] = struct{}{}
+		w.enter(depth, key)
+		w.peek()
+		from := w.pos
+		if err := w.value(depth); err != nil {
+			return err
+		}
+		if w.member != nil {
+			w.member(key, w.path, from, w.pos)
+		}
+		w.path = w.path[:outer]
+	}
+	w.pos++
+	return nil
+}
+
+func (w *jsonWalk) array(depth int) error {
+	outer := len(w.path)
+	for i := 0; w.peek() != ']'; i++ {
+		w.enter(depth, strconv.Itoa(i))
+		if err := w.value(depth); err != nil {
+			return err
+		}
+		w.path = w.path[:outer]
+	}
+	w.pos++
+	return nil
+}
+
+// scalar returns the string, number or word at hand as it is written.
+func (w *jsonWalk) scalar() []byte {
+	from := w.pos
+	if w.doc[from] != '"' {
+		w.pos += bytes.IndexAny(w.doc[from:], ",]} \t\r\n") // all stand in a container
+		return w.doc[from:w.pos]
+	}
+	for w.pos++; w.doc[w.pos] != '"'; w.pos++ {
+		if w.doc[w.pos] == '\\' {
+			w.pos++
+		}
+	}
+	w.pos++
+	return w.doc[from:w.pos]
+}
+
+// enter adds an element to the path. A path that is too long to matter stays
+// so and is not copied about.
+func (w *jsonWalk) enter(depth int, element string) {
+	if len(w.path) > maxParamName {
+		return
+	}
+	if depth > 1 {
+		w.path = append(w.path, '.')
+	}
+	w.path = append(w.path, element...)
+}
+
+// jsonText returns what a scalar says: numbers exactly as they are written,
+// since reading them would round them, and null as nothing.
+func jsonText(scalar []byte) string {
+	if scalar[0] != '"' {
+		if scalar[0] == 'n' {
+			return ""
+		}
+		return string(scalar)
+	}
+	inner := scalar[1 : len(scalar)-1]
+	if bytes.IndexByte(inner, '\\') < 0 && utf8.Valid(inner) {
+		return string(inner)
+	}
+	var s string
+	if json.Unmarshal(scalar, &s) != nil {
+		return "" // cannot happen: the document is valid
+	}
+	return s
+}

@@ -1,0 +1,394 @@
+package capture
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/caddy-capture/caddy-capture/attribution"
+	"github.com/caddy-capture/caddy-capture/capture/clickid"
+)
+
+// Ledger is one store in use: it mints click IDs, queues clicks and postbacks,
+// and has one committer that writes whatever has queued up as one batch (group
+// commit). It outlives configurations; what it takes from them is attached and
+// detached. All methods are safe for concurrent use.
+type Ledger struct {
+	engine   Engine
+	identity Identity
+	now      func() time.Time
+
+	queue  queue
+	state  atomic.Pointer[ledgerState]
+	ctx    context.Context // ends when the ledger is to stop
+	cancel context.CancelFunc
+	work   sync.WaitGroup
+
+	attachMu    sync.Mutex
+	attachments []*Attachment
+	current     atomic.Pointer[Attachment]
+
+	feed feed
+
+	lastCommit atomic.Int64 // Unix ms
+	lost       atomic.Int64
+	late       atomic.Int64
+}
+
+// Attachment is what a configuration lends to the ledger for its lifetime.
+type Attachment struct {
+	Logger *zap.Logger
+	Retain Retention
+	// Committed, if set, is told of each batch that is on disk.
+	Committed func(requests int, took time.Duration)
+}
+
+// Options are the knobs of a ledger that tests turn.
+type Options struct {
+	// Now is the clock; nil means the real one.
+	Now func() time.Time
+}
+
+// ledgerState is whether the store can be used; replaced as a whole.
+type ledgerState struct {
+	store Store // nil until opened
+	why   string
+	// stopped: no commit will ever succeed again.
+	stopped bool
+	since   time.Time
+}
+
+// reopenEvery is how often a store that had no room is tried again.
+const reopenEvery = time.Second
+
+// OpenLedger opens the engine's store and starts the committer. Where the
+// disk is too full to open the store, the ledger starts without it, tries
+// again by itself, and visitors are redirected all the same; any other
+// failure is returned.
+func OpenLedger(ctx context.Context, engine Engine, first *Attachment, o Options) (*Ledger, error) {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	l := &Ledger{engine: engine, now: o.Now}
+	l.queue.init()
+	l.current.Store(first)
+	l.ctx, l.cancel = context.WithCancel(context.Background())
+
+	identity, err := engine.Identity()
+	if err != nil {
+		l.cancel()
+		return nil, fmt.Errorf("opening the store %s: %w", engine.Key(), err)
+	}
+	l.identity = identity
+	store, err := engine.Open(ctx)
+	switch {
+	case err == nil:
+		l.opened(ctx, store)
+	case errors.Is(err, ErrNoSpace):
+		l.setState(&ledgerState{why: err.Error()})
+		first.Logger.Error("the store cannot be opened: redirects go on, clicks wait in memory, postbacks get 503",
+			zap.String("store", engine.Key()), zap.Error(err))
+		l.work.Go(l.reopen)
+	default:
+		l.cancel()
+		return nil, fmt.Errorf("opening the store %s: %w", engine.Key(), err)
+	}
+	return l, nil
+}
+
+// opened puts the store to use. It waits for the first lease, so that the
+// first click already finds a place, or for the first failure to get it.
+func (l *Ledger) opened(ctx context.Context, store Store) {
+	l.queue.start(store.Position())
+	l.setState(&ledgerState{store: store})
+	c := newCommitter(l, store)
+	l.work.Go(c.loop)
+	l.work.Go(func() { l.sweepLoop(store) })
+	select {
+	case <-c.started:
+	case <-ctx.Done():
+	}
+}
+
+// reopen tries until the store opens, the ledger stops, or the cause is no
+// longer want of space.
+func (l *Ledger) reopen() {
+	tick := time.NewTicker(reopenEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-l.ctx.Done():
+			return
+		case <-tick.C:
+		}
+		store, err := l.engine.Open(l.ctx)
+		switch {
+		case err == nil:
+			l.log().Info("the store is open again", zap.String("store", l.engine.Key()))
+			l.opened(l.ctx, store)
+			return
+		case errors.Is(err, ErrNoSpace):
+		default:
+			l.setState(&ledgerState{why: err.Error(), stopped: true})
+			l.log().Error("the store cannot be opened; restart Caddy when the cause is mended",
+				zap.String("store", l.engine.Key()), zap.Error(err))
+			return
+		}
+	}
+}
+
+func (l *Ledger) setState(s *ledgerState) {
+	s.since = l.now()
+	l.state.Store(s)
+}
+
+func (l *Ledger) log() *zap.Logger { return l.current.Load().Logger }
+
+// Key names the store.
+func (l *Ledger) Key() string { return l.engine.Key() }
+
+// Identity returns the store's identity.
+func (l *Ledger) Identity() Identity { return l.identity }
+
+// Attach makes a configuration's logger and retention current. The returned
+// function undoes it: the newest attachment that is left becomes current.
+func (l *Ledger) Attach(a *Attachment) (detach func()) {
+	l.attachMu.Lock()
+	defer l.attachMu.Unlock()
+	l.attachments = append(l.attachments, a)
+	l.current.Store(a)
+	return sync.OnceFunc(func() {
+		l.attachMu.Lock()
+		defer l.attachMu.Unlock()
+		l.attachments = slices.DeleteFunc(l.attachments, func(x *Attachment) bool { return x == a })
+		// The last one stays current: the ledger may still have to log.
+		if n := len(l.attachments); n > 0 {
+			l.current.Store(l.attachments[n-1])
+		}
+	})
+}
+
+// Reader gives access to what is stored; an error wrapping ErrUnavailable says
+// why there is none.
+func (l *Ledger) Reader() (Reader, error) {
+	s := l.state.Load()
+	if s.store == nil {
+		return nil, fmt.Errorf("%w: %s", ErrUnavailable, s.why)
+	}
+	return s.store, nil
+}
+
+// Close stops taking requests, writes what is queued, and closes the store.
+func (l *Ledger) Close() error {
+	l.queue.close()
+	l.cancel()
+	l.work.Wait()
+	l.feed.close()
+	s := l.state.Load()
+	l.setState(&ledgerState{why: ErrClosed.Error(), stopped: true})
+	if s.store == nil {
+		return nil
+	}
+	next := l.queue.nextBlock()
+	if s.stopped {
+		next = 0
+	}
+	return s.store.Close(next)
+}
+
+// Saved tells how far a click has got.
+type Saved uint8
+
+const (
+	// SavedOnDisk: the click is durable.
+	SavedOnDisk Saved = iota
+	// SavedLater: the click waits in memory; it was not written in time.
+	SavedLater
+	// SavedNever: the click could not be queued and will not be recorded. Its
+	// ID is valid all the same.
+	SavedNever
+)
+
+// Ticket is a click's place in the queue.
+type Ticket struct{ b *queuedBlock }
+
+// Record queues a click and gives it its Ref, unless it has one from Reserve.
+// The click must not be changed afterwards.
+func (l *Ledger) Record(c *Click) Ticket {
+	c.Time = c.Time.Truncate(time.Millisecond)
+	b := l.queue.add(c, l.identity.Epoch)
+	if b == nil {
+		l.lost.Add(1)
+	}
+	return Ticket{b}
+}
+
+// Reserve returns a Ref for a click that may never come to be recorded.
+func (l *Ledger) Reserve(at time.Time) clickid.Ref {
+	return l.queue.reserve(at, l.identity.Epoch)
+}
+
+// Wait waits until the click of t is on disk, but no longer than limit, and
+// not at all while the store is known not to take anything.
+func (l *Ledger) Wait(t Ticket, limit time.Duration) Saved {
+	if t.b == nil {
+		return SavedNever
+	}
+	s := l.state.Load()
+	if s.store != nil && s.why == "" && limit > 0 {
+		timer := time.NewTimer(limit)
+		defer timer.Stop()
+		select {
+		case <-t.b.done:
+		case <-timer.C:
+		}
+	}
+	select {
+	case <-t.b.done:
+		if t.b.lost {
+			return SavedNever
+		}
+		return SavedOnDisk
+	default:
+		l.late.Add(1)
+		return SavedLater
+	}
+}
+
+// BookTimeout is how long a postback waits for its place in a batch before
+// its sender is told to come again.
+const BookTimeout = 5 * time.Second
+
+// Book decides a postback and makes the result durable; p.Result is set if it
+// returns nil. An error means that nothing was booked and that the sender is
+// to try again, unless ctx ended first, when that is not known.
+func (l *Ledger) Book(ctx context.Context, p *Postback) error {
+	s := l.state.Load()
+	if s.store == nil || s.why != "" {
+		return fmt.Errorf("%w: %s", ErrUnavailable, s.why)
+	}
+	if p.HasRef && p.Click == nil {
+		click, err := s.store.Click(ctx, p.Ref)
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return fmt.Errorf("%w: %w", ErrUnavailable, err)
+		}
+		p.Click = click
+	}
+	q, err := l.queue.addPostback(p)
+	if err != nil {
+		return err
+	}
+	timer := time.NewTimer(BookTimeout)
+	defer timer.Stop()
+	select {
+	case <-q.done:
+		return q.err
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	if l.queue.withdraw(q) {
+		if ctx.Err() != nil {
+			return fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
+		}
+		return fmt.Errorf("%w: no room in a batch for %s", ErrUnavailable, BookTimeout)
+	}
+	// The committer has it: its fate is known soon.
+	select {
+	case <-q.done:
+		return q.err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Health is the state of a ledger.
+type Health struct {
+	// State is "ok", "degraded" (nothing is written now, it will go on by
+	// itself) or "stopped" (a restart is needed); Why says more.
+	State string
+	Why   string
+	Since time.Time
+
+	QueuedClicks, QueuedPostbacks int
+	// LastCommit is zero if nothing was written yet.
+	LastCommit time.Time
+	// LateClicks were redirected before they were on disk; LostClicks could
+	// not be queued at all. Both count from the start of the process.
+	LateClicks, LostClicks int64
+
+	Store StoreStatus
+}
+
+// Health tells the state of the ledger, cheaply.
+func (l *Ledger) Health() Health {
+	s := l.state.Load()
+	h := Health{State: "ok", Why: s.why, Since: s.since, LateClicks: l.late.Load(), LostClicks: l.lost.Load()}
+	h.QueuedClicks, h.QueuedPostbacks = l.queue.lengths()
+	if ms := l.lastCommit.Load(); ms != 0 {
+		h.LastCommit = time.UnixMilli(ms)
+	}
+	if s.store != nil {
+		h.Store = s.store.Status()
+		if h.Why == "" && !h.Store.Writable {
+			h.Why = h.Store.Why
+		}
+	}
+	switch {
+	case s.stopped || h.Store.Failed:
+		h.State = "stopped"
+	case h.Why != "":
+		h.State = "degraded"
+	}
+	return h
+}
+
+// Follow subscribes to the journal: each entry is sent once it is on disk. A
+// reader that does not keep up misses entries rather than holding up the
+// ledger. The channel is closed when the ledger closes.
+func (l *Ledger) Follow() (entries <-chan *Entry, stop func()) { return l.feed.subscribe() }
+
+// sweepLoop keeps the retention.
+func (l *Ledger) sweepLoop(store Store) {
+	timer := time.NewTimer(time.Minute)
+	defer timer.Stop()
+	for {
+		select {
+		case <-l.ctx.Done():
+			return
+		case <-timer.C:
+		}
+		n, err := store.Sweep(l.ctx, l.now(), l.current.Load().Retain)
+		switch {
+		case err != nil && l.ctx.Err() == nil && !errors.Is(err, ErrNoSpace):
+			l.log().Error("deleting expired records", zap.Error(err))
+		case n != SweepResult{}:
+			l.log().Info("expired records deleted", zap.Int("click_blocks", n.Blocks),
+				zap.Int("journal_entries", n.Entries), zap.Int("conversions", n.Conversions))
+		}
+		timer.Reset(time.Hour)
+	}
+}
+
+// Click returns a stored click; one that still waits in the queue is not found.
+func (l *Ledger) Click(ctx context.Context, ref clickid.Ref) (*Click, error) {
+	r, err := l.Reader()
+	if err != nil {
+		return nil, err
+	}
+	return r.Click(ctx, ref)
+}
+
+// Report answers a report.
+func (l *Ledger) Report(ctx context.Context, q attribution.Query) (attribution.Report, error) {
+	r, err := l.Reader()
+	if err != nil {
+		return attribution.Report{}, err
+	}
+	return r.Report(ctx, q)
+}

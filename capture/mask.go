@@ -1,0 +1,123 @@
+package capture
+
+import (
+	"bytes"
+	"io"
+	"slices"
+	"strings"
+)
+
+// redacted stands where a secret was.
+const redacted = "REDACTED"
+
+// Masked returns the raw request with the values of secrets replaced, for
+// showing: those of the parameter "token" and of the extra names, in the query
+// and in a form or JSON body, at any level. A body that cannot be taken apart
+// safely and may hold one is replaced as a whole. r itself does not change.
+func (r Raw) Masked(extra ...string) Raw {
+	m := masker{tokenParam}
+	for _, name := range extra {
+		if name != "" {
+			m = append(m, strings.ToLower(name))
+		}
+	}
+	if path, query, ok := strings.Cut(r.URI, "?"); ok {
+		r.URI = path + "?" + m.form(query)
+	}
+	r.Body = m.body(r.ContentType, r.Body)
+	return r
+}
+
+// masker holds the secrets' names in lower case.
+type masker []string
+
+func (m masker) secret(name string) bool { return slices.Contains(m, strings.ToLower(name)) }
+
+// form leaves everything but the secrets' values as it is.
+func (m masker) form(s string) string {
+	var b strings.Builder
+	for i, pair := range strings.Split(s, "&") {
+		if i > 0 {
+			b.WriteByte('&')
+		}
+		name, value, _ := strings.Cut(pair, "=")
+		if value != "" && m.secret(unescape(name)) {
+			pair = name + "=" + redacted
+		}
+		b.WriteString(pair)
+	}
+	return b.String()
+}
+
+func (m masker) body(contentType string, body []byte) []byte {
+	switch kindOf(contentType, body) {
+	case formBody:
+		return m.formBody(contentType, body)
+	case jsonBody:
+		return m.json(body)
+	case multipartBody:
+		hit := false
+		err := eachPart(contentType, body, func(name string, _ io.Reader) error {
+			hit = hit || m.secret(name)
+			return nil
+		})
+		if hit || err != nil {
+			return []byte(redacted)
+		}
+	}
+	return body
+}
+
+// formBody masks what was read as a form. If it was read so only for want of
+// anything better, a secret may stand anywhere in it.
+func (m masker) formBody(contentType string, body []byte) []byte {
+	if mediaTypeOf(contentType) != formType || bytes.ContainsAny(body, "{[") {
+		for pair := range bytes.SplitSeq(body, []byte("&")) {
+			name, _, _ := bytes.Cut(pair, []byte("="))
+			if !m.secret(unescape(string(name))) && m.mayHold(pair) {
+				return []byte(redacted)
+			}
+		}
+	}
+	return []byte(m.form(string(body)))
+}
+
+func (m masker) json(body []byte) []byte {
+	type span struct{ from, to int }
+	var spans []span
+	w := jsonWalk{member: func(key string, path []byte, from, to int) {
+		if !m.secret(key) && (len(path) > maxParamName || !m.secret(string(path))) {
+			return
+		}
+		for n := len(spans); n > 0 && spans[n-1].from >= from; n-- {
+			spans = spans[:n-1] // inside this one
+		}
+		spans = append(spans, span{from, to})
+	}}
+	if err := w.walk(body); err != nil {
+		if m.mayHold(body) {
+			return []byte(redacted)
+		}
+		return body
+	}
+	if len(spans) == 0 {
+		return body
+	}
+	var out []byte
+	last := 0
+	for _, s := range spans {
+		out = append(out, body[last:s.from]...)
+		out = append(out, `"`+redacted+`"`...)
+		last = s.to
+	}
+	return append(out, body[last:]...)
+}
+
+// mayHold looks for the names in text that cannot be parsed. A name can hide
+// behind JSON's escapes.
+func (m masker) mayHold(body []byte) bool {
+	lower := bytes.ToLower(body)
+	return bytes.Contains(lower, []byte(`\u`)) || slices.ContainsFunc(m, func(name string) bool {
+		return bytes.Contains(lower, []byte(name[strings.LastIndexByte(name, '.')+1:]))
+	})
+}

@@ -1,0 +1,154 @@
+package capture
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/caddy-capture/caddy-capture/capture/clickid"
+)
+
+// What is kept of a request is bounded: whoever holds a genuine click ID, and
+// every visitor does, can make a journal entry on a route without secrets.
+const (
+	maxURI       = 16 << 10 // senders stay below 8 KiB, which is what most servers take
+	maxUserAgent = 256
+	maxMediaType = 256
+	maxHost      = 255
+)
+
+// Receive reads and authenticates a request. It returns either a Postback to
+// be booked, which is authentic and perhaps has a Problem, or a *Reject;
+// nothing else.
+func (rt *Route) Receive(r *http.Request, a Arrival) (*Postback, *Reject) {
+	if rej := rt.admit(r, a); rej != nil {
+		return nil, rej
+	}
+	body, rej := rt.readBody(r)
+	if rej != nil {
+		return nil, rej
+	}
+	var f found
+	// The query is read as the journal keeps it, so that booking it again
+	// reads the same.
+	rt.collectForm(&f, escapeInvalid(r.URL.RawQuery), fromQuery)
+	if err := rt.collectBody(&f, r.Header, body); err != nil {
+		return nil, malformed("the body cannot be read: %v", err)
+	}
+	if rej := rt.checkToken(r.Header.Get("Authorization"), f[slotToken].value); rej != nil {
+		return nil, rej
+	}
+	p := &Postback{
+		Time: a.Time, Route: rt.Name, Rules: a.Rules, OnlyCampaign: rt.Campaign,
+		Authentic: rt.authenticity(), Sender: rt.Address.Keep(a.Sender), Raw: newRaw(r, body),
+	}
+	if reason, detail := rt.nameClick(p, f[slotClickID].value, a.Codec); reason != "" {
+		if p.Authentic == "" {
+			return nil, &Reject{Status: http.StatusBadRequest, Reason: reason, Detail: detail}
+		}
+		p.note(reason, detail)
+	} else if p.Authentic == "" {
+		p.Authentic = authenticClickID
+	}
+	rt.readClaim(p, &f)
+	return p, nil
+}
+
+// readBody reads the body once, whatever the sender says of its length.
+func (rt *Route) readBody(r *http.Request) ([]byte, *Reject) {
+	if r.Body == nil || r.Body == http.NoBody {
+		return nil, nil
+	}
+	if r.ContentLength > rt.MaxBody {
+		return nil, tooLarge(rt.MaxBody)
+	}
+	body, err := io.ReadAll(io.LimitReader(r.Body, rt.MaxBody+1))
+	if int64(len(body)) > rt.MaxBody {
+		return nil, tooLarge(rt.MaxBody)
+	}
+	// A limit of the server's own may be lower.
+	if limit := (*http.MaxBytesError)(nil); errors.As(err, &limit) {
+		return nil, tooLarge(limit.Limit)
+	}
+	if err != nil {
+		return nil, malformed("the body could not be read to its end")
+	}
+	if len(body) == 0 {
+		return nil, nil
+	}
+	return body, nil
+}
+
+// newRaw keeps the request without its headers: Authorization is a secret.
+func newRaw(r *http.Request, body []byte) Raw {
+	return Raw{
+		Method:      r.Method,
+		Host:        tidy(r.Host, maxHost),
+		URI:         escapeInvalid(requestURI(r)),
+		ContentType: tidy(r.Header.Get("Content-Type"), maxMediaType),
+		UserAgent:   tidy(r.Header.Get("User-Agent"), maxUserAgent),
+		Body:        body,
+	}
+}
+
+func requestURI(r *http.Request) string {
+	if r.RequestURI != "" {
+		return r.RequestURI
+	}
+	return r.URL.RequestURI()
+}
+
+// tidy makes a header's value fit to be stored: valid UTF-8 of bounded length.
+func tidy(s string, limit int) string {
+	return cutString(strings.ToValidUTF8(s, "\uFFFD"), limit)
+}
+
+// escapeInvalid percent-encodes what is not UTF-8 in a URI. It means the same
+// then, and it can be stored as text.
+func escapeInvalid(s string) string {
+	if utf8.ValidString(s) {
+		return s
+	}
+	var b strings.Builder
+	for len(s) > 0 {
+		r, n := utf8.DecodeRuneInString(s)
+		if r == utf8.RuneError && n == 1 {
+			fmt.Fprintf(&b, "%%%02X", s[0])
+		} else {
+			b.WriteString(s[:n])
+		}
+		s = s[n:]
+	}
+	return b.String()
+}
+
+// nameClick reads the click ID. It returns why there is none.
+func (rt *Route) nameClick(p *Postback, value string, codec *clickid.Codec) (reason Reason, detail string) {
+	p.ClickID = cutString(value, maxEcho)
+	if value == "" {
+		return MissingClickID, "no click ID: it is looked for in the parameters " + joined(rt.Fields[FieldClickID])
+	}
+	if isMacro(value) {
+		return UnresolvedMacro, macroDetail(FieldClickID, value)
+	}
+	ref, err := codec.Decode(value)
+	switch {
+	case err == nil:
+		p.Ref, p.HasRef = ref, true
+		return "", ""
+	case errors.Is(err, clickid.ErrForged):
+		return InvalidClickID, fmt.Sprintf("click_id is %q: it is not one that this site made", echo(value))
+	default:
+		return InvalidClickID, fmt.Sprintf("click_id is %q: %v", echo(value), err)
+	}
+}
+
+// note keeps the first problem that is found.
+func (p *Postback) note(reason Reason, detail string) {
+	if p.Problem == "" {
+		p.Problem, p.ProblemDetail = reason, detail
+	}
+}

@@ -1,0 +1,158 @@
+package capture
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/fxamacker/cbor/v2"
+
+	"github.com/caddy-capture/caddy-capture/attribution"
+	"github.com/caddy-capture/caddy-capture/capture/clickid"
+)
+
+// Conversion is one conversion with its whole history and what the click said
+// of itself, so that it needs the click's own record no more.
+type Conversion struct {
+	ID        attribution.ConversionID `cbor:"1,keyasint"`
+	Click     clickid.Ref              `cbor:"2,keyasint"`
+	ClickTime time.Time                `cbor:"3,keyasint"`
+	Dedup     attribution.Dedup        `cbor:"4,keyasint,omitempty"`
+
+	Campaign    string  `cbor:"5,keyasint,omitempty"`
+	Source      string  `cbor:"6,keyasint,omitempty"`
+	Destination string  `cbor:"7,keyasint,omitempty"`
+	Subs        []Param `cbor:"8,keyasint,omitempty"`
+
+	// Flags are those of the click.
+	Flags ClickFlags `cbor:"9,keyasint,omitempty"`
+	// Test conversions never count.
+	Test bool `cbor:"10,keyasint,omitempty"`
+
+	History attribution.History `cbor:"11,keyasint"`
+	// State is what the history amounts to.
+	State attribution.State `cbor:"12,keyasint"`
+
+	// Parked are the journal entries that wait in quarantine because all that
+	// is known of the conversion is outside the window: at most MaxHistory.
+	Parked []uint64 `cbor:"13,keyasint,omitempty"`
+}
+
+// Cell names the sum in which the conversion counts.
+func (c *Conversion) Cell() Cell {
+	return Cell{
+		Quarter: QuarterOf(c.State.Time), Campaign: c.Campaign, Source: c.Source,
+		Destination: c.Destination, Event: c.State.Event,
+	}
+}
+
+// Dims returns the conversion's dimensions for a report.
+func (c *Conversion) Dims() attribution.Dims {
+	return attribution.Dims{
+		Campaign: c.Campaign, Source: c.Source, Destination: c.Destination, Event: c.State.Event,
+		Sub: func(name string) string { return find(c.Subs, name) },
+	}
+}
+
+// Counts returns what the conversion adds to a report.
+func (c *Conversion) Counts() attribution.Counts {
+	if c.Test {
+		return attribution.Counts{}
+	}
+	return c.State.Counts()
+}
+
+// Lag is the time from the click to the conversion.
+func (c *Conversion) Lag() time.Duration { return max(0, c.State.Time.Sub(c.ClickTime)) }
+
+// Cursor is the conversion's place in a listing.
+func (c *Conversion) Cursor() Cursor { return Cursor{Time: c.State.Time, ID: c.ID} }
+
+// Entry is one line of the journal: an authentic postback and what became of
+// it.
+type Entry struct {
+	Seq     uint64    `cbor:"1,keyasint"`
+	Time    time.Time `cbor:"2,keyasint"`
+	Route   string    `cbor:"3,keyasint"`
+	Outcome Outcome   `cbor:"4,keyasint"`
+	Reason  Reason    `cbor:"5,keyasint,omitempty"`
+	// Detail says in a sentence what the reason means here.
+	Detail string `cbor:"6,keyasint,omitempty"`
+
+	// Click and Conversion are set as far as they are known.
+	Click      clickid.Ref              `cbor:"7,keyasint"`
+	HasClick   bool                     `cbor:"8,keyasint,omitempty"`
+	Conversion attribution.ConversionID `cbor:"9,keyasint"`
+	Campaign   string                   `cbor:"10,keyasint,omitempty"`
+
+	// What the postback said, as far as it could be read.
+	Claim attribution.Claim `cbor:"11,keyasint"`
+
+	// Authentic says what proved the postback authentic: "token", "address"
+	// or "click ID".
+	Authentic string `cbor:"12,keyasint,omitempty"`
+	// Sender is the sender's address, kept as visitors' addresses are.
+	Sender string `cbor:"13,keyasint,omitempty"`
+	Raw    Raw    `cbor:"14,keyasint"`
+	Test   bool   `cbor:"15,keyasint,omitempty"`
+	// Resolved is the number of the entry by which this one left quarantine.
+	Resolved uint64 `cbor:"16,keyasint,omitempty"`
+}
+
+// Waiting tells whether the entry still waits in quarantine.
+func (e *Entry) Waiting() bool { return e.Outcome == Quarantined && e.Resolved == 0 && !e.Test }
+
+// Raw is the postback as it arrived, so that it can be read and booked again.
+// It contains the sender's secrets: [Raw.Masked] is for showing.
+type Raw struct {
+	Method      string `cbor:"1,keyasint"`
+	Host        string `cbor:"2,keyasint,omitempty"`
+	URI         string `cbor:"3,keyasint"`
+	ContentType string `cbor:"4,keyasint,omitempty"`
+	UserAgent   string `cbor:"5,keyasint,omitempty"`
+	Body        []byte `cbor:"6,keyasint,omitempty"`
+}
+
+// The records other than clicks are CBOR (RFC 8949) with integer keys, so
+// that fields can be added without a migration.
+var (
+	recordEnc = must(cbor.EncOptions{
+		Time: cbor.TimeRFC3339NanoUTC, BinaryMarshaler: cbor.BinaryMarshalerByteString,
+	}.EncMode())
+	recordDec = must(cbor.DecOptions{
+		MaxNestedLevels: 16, BinaryUnmarshaler: cbor.BinaryUnmarshalerByteString,
+	}.DecMode())
+)
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err) // constant options: cannot happen
+	}
+	return v
+}
+
+// recordFormat is the first byte of every encoded record.
+const recordFormat = 1
+
+// EncodeRecord encodes a Conversion, an Entry or an attribution.Counts for
+// storage.
+func EncodeRecord(v any) ([]byte, error) {
+	data, err := recordEnc.Marshal(v)
+	if err != nil {
+		return nil, fmt.Errorf("encoding a %T: %w", v, err)
+	}
+	return append([]byte{recordFormat}, data...), nil
+}
+
+// DecodeRecord reads what EncodeRecord wrote into v, a pointer.
+func DecodeRecord(data []byte, v any) error {
+	if len(data) == 0 {
+		return fmt.Errorf("decoding a %T: it is empty", v)
+	}
+	if data[0] != recordFormat {
+		return fmt.Errorf("decoding a %T: unknown format %d", v, data[0])
+	}
+	if err := recordDec.Unmarshal(data[1:], v); err != nil {
+		return fmt.Errorf("decoding a %T: %w", v, err)
+	}
+	return nil
+}

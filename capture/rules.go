@@ -1,0 +1,107 @@
+package capture
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/caddy-capture/caddy-capture/attribution"
+)
+
+// Default retention: clicks as long as the longest attribution windows in
+// common use, the journal for a year and a month of disputes.
+const (
+	DefaultRetainClicks  = 90 * 24 * time.Hour
+	DefaultRetainJournal = 400 * 24 * time.Hour
+)
+
+// Retention says how long each kind of record is kept; zero means for ever.
+type Retention struct {
+	Clicks      time.Duration
+	Journal     time.Duration
+	Conversions time.Duration
+}
+
+// CampaignRules are what one campaign does differently.
+type CampaignRules struct {
+	// Window is the longest time from click to conversion; zero means that
+	// the global one holds.
+	Window time.Duration
+	// Payout is what a conversion earns where its postback carries none; no
+	// currency means none.
+	Payout attribution.Money
+	Dedup  attribution.Dedup
+}
+
+// Rules are the bookkeeping rules of one configuration. They are immutable;
+// each postback carries those under which it arrived.
+type Rules struct {
+	Retain Retention
+	// Window is the longest time from click to conversion; zero means as long
+	// as clicks are kept.
+	Window    time.Duration
+	Campaigns map[string]CampaignRules
+}
+
+// Campaign returns the rules for one campaign with the defaults filled in.
+func (r *Rules) Campaign(name string) CampaignRules {
+	c := r.Campaigns[name]
+	if c.Window == 0 {
+		c.Window = r.Window
+	}
+	if c.Window == 0 {
+		c.Window = r.Retain.Clicks
+	}
+	return c
+}
+
+// ClickExpired tells whether a click of that time is no longer kept.
+func (r *Rules) ClickExpired(click, now time.Time) bool {
+	return r.Retain.Clicks > 0 && now.Sub(click) > r.Retain.Clicks
+}
+
+// AddressMode says how much of a visitor's address is kept.
+type AddressMode uint8
+
+const (
+	// AddressTruncated keeps the /24 of IPv4 and the /48 of IPv6.
+	AddressTruncated AddressMode = iota
+	// AddressFull keeps the whole address.
+	AddressFull
+	// AddressNone keeps nothing.
+	AddressNone
+)
+
+// ParseAddressMode reads full, truncated or none.
+func ParseAddressMode(s string) (AddressMode, error) {
+	switch s {
+	case "", "truncated":
+		return AddressTruncated, nil
+	case "full":
+		return AddressFull, nil
+	case "none":
+		return AddressNone, nil
+	}
+	return 0, fmt.Errorf("visitor_address is %q; allowed are full, truncated and none", s)
+}
+
+// Keep returns what is kept of an address: all, its network, or "".
+func (m AddressMode) Keep(addr netip.Addr) string {
+	addr = addr.Unmap().WithZone("")
+	if !addr.IsValid() || m == AddressNone {
+		return ""
+	}
+	if m == AddressFull {
+		return addr.String()
+	}
+	bits := 48
+	if addr.Is4() {
+		bits = 24
+	}
+	// Prefix fails only for bit counts that the address does not have.
+	p, err := addr.Prefix(bits)
+	if err != nil {
+		return ""
+	}
+	return p.Addr().String()
+}

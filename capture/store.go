@@ -1,0 +1,249 @@
+package capture
+
+import (
+	"context"
+	"time"
+
+	"github.com/caddy-capture/caddy-capture/attribution"
+	"github.com/caddy-capture/caddy-capture/capture/clickid"
+)
+
+// Engine is a kind of store at a place, not yet opened. Naming one costs
+// nothing and touches nothing.
+type Engine interface {
+	// Key names the place: configurations whose engines have the same key
+	// share one open store. It may read the file system but not change it.
+	Key() string
+	// Identity returns the store's identity, making it on the first start. It
+	// works while the store itself cannot be opened for want of space.
+	Identity() (Identity, error)
+	// Open opens the store for this process. Errors wrap ErrLocked,
+	// ErrNoSpace or ErrNewerFormat where these are the cause and say what to
+	// do.
+	Open(ctx context.Context) (Store, error)
+}
+
+// Identity is what a store is known by for as long as it exists.
+type Identity struct {
+	// Epoch is part of every click ID and tells stores and nodes apart.
+	Epoch uint16
+	// Secret signs click IDs unless the configuration names other keys.
+	Secret []byte
+}
+
+// Position is where a store's counters stand when it is opened.
+type Position struct {
+	// NextBlock is a block number that no click ID ever carried, nor any
+	// above it.
+	NextBlock uint64
+	// NextSeq is the number of the next journal entry.
+	NextSeq uint64
+	// NextBatch is the number of the next batch.
+	NextBatch uint64
+}
+
+// Batch is what one commit makes durable, all of it or nothing.
+type Batch struct {
+	// Number is one more than that of the batch before. A store that has
+	// already applied a batch of this number only fills in the results again.
+	Number uint64
+	// Now is the time of the commit.
+	Now time.Time
+	// Lease, if not zero, is a promise that is durable with the batch: block
+	// numbers below it may be in use, [Position.NextBlock] is never below it.
+	Lease uint64
+	// Blocks are the clicks, in order.
+	Blocks []*Block
+	// Postbacks are decided in order, after the clicks; each has its Seq and
+	// gets its Result.
+	Postbacks []*Postback
+}
+
+// Block is the clicks that were packed together. Number is unique for ever;
+// a click's slot is its index in Clicks.
+type Block struct {
+	Number uint64
+	Clicks []*Click
+}
+
+// Store keeps clicks, conversions, the journal and the sums of reports.
+//
+// Commit is called by one goroutine at a time (the ledger's committer); all
+// other methods by any number at once, also during Commit and Close. After
+// Close they return ErrClosed. Readers see a batch whole or not at all. Times
+// are kept to the millisecond.
+type Store interface {
+	// Position returns where the counters stood when the store was opened.
+	Position() Position
+	// Commit makes a batch durable by way of [Apply]: when it returns nil,
+	// all of it survives a crash and a power cut. Its errors wrap one of
+	// ErrUnavailable, ErrNoSpace, ErrUnknown, ErrFatal and ErrClosed.
+	Commit(ctx context.Context, b *Batch) error
+	Reader
+	// Sweep deletes for good what the retention no longer keeps at now, and
+	// gives its space back to the disk. It works in small steps, so that
+	// commits go on; it stops at the end of ctx.
+	Sweep(ctx context.Context, now time.Time, keep Retention) (SweepResult, error)
+	// Status tells the state of the store cheaply, from memory.
+	Status() StoreStatus
+	// Close waits for what is under way and closes the store; next is the
+	// first block number that was never handed out, and replaces the lease.
+	// Zero leaves the lease as it is.
+	Close(next uint64) error
+}
+
+// Reader is the reading half of a Store.
+type Reader interface {
+	// Click returns one click; ErrNotFound if there is none.
+	Click(ctx context.Context, ref clickid.Ref) (*Click, error)
+	// ClickConversions returns the booked conversions of one click, oldest
+	// first. The click itself may be gone already.
+	ClickConversions(ctx context.Context, ref clickid.Ref) ([]*Conversion, error)
+	// Conversion returns one conversion; ErrNotFound if there is none.
+	Conversion(ctx context.Context, id attribution.ConversionID) (*Conversion, error)
+	// Conversions calls yield for each booked conversion that the query
+	// takes, newest first, until yield returns false.
+	Conversions(ctx context.Context, q ConversionQuery, yield func(*Conversion) bool) error
+	// Journal calls yield for each entry that the query takes, newest first,
+	// until yield returns false.
+	Journal(ctx context.Context, q JournalQuery, yield func(*Entry) bool) error
+	// Report answers a report. Clicks counted by sub-ID or over a range that
+	// does not fall on quarters of an hour are read from the click records,
+	// so they reach back only as far as clicks are kept.
+	Report(ctx context.Context, q attribution.Query) (attribution.Report, error)
+}
+
+// ConversionQuery chooses conversions; zero fields choose all.
+type ConversionQuery struct {
+	From, To time.Time // half-open, by the conversion's own time
+	Campaign string
+	Source   string
+	Event    string
+	Status   attribution.Status
+	// After is the cursor of the last conversion of the page before.
+	After Cursor
+	// Test includes the conversions of test clicks, and only these.
+	Test bool
+}
+
+// Cursor is a place between two conversions of a listing.
+type Cursor struct {
+	Time time.Time
+	ID   attribution.ConversionID
+}
+
+// Takes tells whether the query chooses c; the cursor and the order are the
+// store's to respect.
+func (q *ConversionQuery) Takes(c *Conversion) bool {
+	at := c.State.Time
+	return c.State.Booked && c.Test == q.Test &&
+		(q.From.IsZero() || !at.Before(q.From)) && (q.To.IsZero() || at.Before(q.To)) &&
+		(q.Campaign == "" || c.Campaign == q.Campaign) && (q.Source == "" || c.Source == q.Source) &&
+		(q.Event == "" || c.State.Event == q.Event) && (q.Status == 0 || c.State.Status == q.Status)
+}
+
+// JournalQuery chooses journal entries; zero fields choose all.
+type JournalQuery struct {
+	From, To time.Time // half-open, by the time of arrival
+	Outcome  Outcome
+	Reason   Reason
+	Route    string
+	Campaign string
+	// Open chooses what still waits in quarantine.
+	Open bool
+	// Before is the sequence number of the last entry of the page before;
+	// zero starts at the newest.
+	Before uint64
+}
+
+// Takes tells whether the query chooses e.
+func (q *JournalQuery) Takes(e *Entry) bool {
+	return (q.From.IsZero() || !e.Time.Before(q.From)) && (q.To.IsZero() || e.Time.Before(q.To)) &&
+		(q.Outcome == "" || e.Outcome == q.Outcome) && (q.Reason == "" || e.Reason == q.Reason) &&
+		(q.Route == "" || e.Route == q.Route) && (q.Campaign == "" || e.Campaign == q.Campaign) &&
+		(!q.Open || e.Waiting()) && (q.Before == 0 || e.Seq < q.Before)
+}
+
+// SweepResult counts what a sweep deleted.
+type SweepResult struct {
+	Blocks, Entries, Conversions int
+}
+
+// StoreStatus is the state of an open store.
+type StoreStatus struct {
+	// Writable is false while the disk is too full or after a failure; Why
+	// says so in words.
+	Writable bool
+	Why      string
+	// Failed: the store was stopped for good; only a restart helps.
+	Failed bool
+	// Bytes is what the store takes on disk, Free what the disk has left,
+	// Reserve what is kept free.
+	Bytes, Free, Reserve int64
+	// Quarantine counts by reason what waits in quarantine, test data left
+	// out.
+	Quarantine map[Reason]int64
+}
+
+// Tx is a store's transaction as [Apply] sees it. What was put is seen by the
+// reads that follow. The store keeps indexes and the quarantine in step by
+// itself. An error of any method ends the batch, which is then not applied.
+type Tx interface {
+	// Click returns the click, or nil if there is no record of it.
+	Click(ref clickid.Ref) (*Click, error)
+	// PutBlock stores the clicks of one block.
+	PutBlock(b *Block) error
+	// Known lists the conversions of a click, booked or not, oldest first.
+	Known(ref clickid.Ref) ([]Known, error)
+	// Conversion returns one conversion, or nil if there is none.
+	Conversion(id attribution.ConversionID) (*Conversion, error)
+	// PutConversion stores c; old is what Conversion returned, or nil.
+	PutConversion(c, old *Conversion) error
+	// AddCounts adds to the sums of one cell.
+	AddCounts(cell Cell, c attribution.Counts) error
+	// Entry returns one journal entry, or nil if there is none.
+	Entry(seq uint64) (*Entry, error)
+	// PutEntry stores or replaces a journal entry.
+	PutEntry(e *Entry) error
+}
+
+// Known names one conversion of a click and the rule under which it was made.
+type Known struct {
+	ID    attribution.ConversionID
+	Dedup attribution.Dedup
+}
+
+// CellSpan is the length of time that one cell of the sums covers. All zones
+// in use today are whole quarters of an hour away from UTC.
+const CellSpan = 15 * time.Minute
+
+// Cell names one sum of reports: a quarter of an hour and the dimensions that
+// are always kept.
+type Cell struct {
+	// Quarter counts CellSpans since 1970.
+	Quarter     uint32
+	Campaign    string
+	Source      string
+	Destination string
+	// Event is empty for clicks.
+	Event string
+}
+
+// QuarterOf returns the quarter of an hour of t.
+func QuarterOf(t time.Time) uint32 {
+	s := t.Unix()
+	if s < 0 {
+		return 0
+	}
+	return uint32(s / int64(CellSpan/time.Second)) //nolint:gosec // good until the year 124,000
+}
+
+// Time returns the start of the cell's quarter.
+func (c Cell) Time() time.Time {
+	return time.Unix(int64(c.Quarter)*int64(CellSpan/time.Second), 0).UTC()
+}
+
+// Dims returns the cell's dimensions for a report.
+func (c Cell) Dims() attribution.Dims {
+	return attribution.Dims{Campaign: c.Campaign, Source: c.Source, Destination: c.Destination, Event: c.Event}
+}

@@ -1,0 +1,135 @@
+// Package memstore is a store in memory for tests. It is written to be
+// obviously right rather than fast, and it fails on demand.
+package memstore
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/caddy-capture/caddy-capture/attribution"
+	"github.com/caddy-capture/caddy-capture/capture"
+	"github.com/caddy-capture/caddy-capture/capture/clickid"
+)
+
+// Hooks let a test take part. Each may be nil; each may block.
+type Hooks struct {
+	// Open is asked before the store is opened; an error makes that fail.
+	Open func() error
+	// Before is asked before a batch is applied: with an error it is not.
+	Before func(*capture.Batch) error
+	// After is asked after a batch was applied; an error is returned all the
+	// same.
+	After func(*capture.Batch) error
+	// Sweep is told the retention of each sweep.
+	Sweep func(capture.Retention)
+}
+
+// Engine is a place in memory that keeps what its stores committed.
+type Engine struct {
+	name     string
+	identity capture.Identity
+	hooks    atomic.Pointer[Hooks]
+
+	mu   sync.Mutex
+	open *Store
+	disk *disk
+}
+
+var (
+	_ capture.Engine = (*Engine)(nil)
+	_ capture.Store  = (*Store)(nil)
+	_ capture.Tx     = (*tx)(nil)
+)
+
+var engines atomic.Uint32
+
+// New returns an empty place.
+func New() *Engine {
+	n := engines.Add(1)
+	e := &Engine{
+		name: fmt.Sprintf("memory:%d", n),
+		identity: capture.Identity{
+			Epoch:  uint16(n & clickid.MaxEpoch), //nolint:gosec // masked
+			Secret: fmt.Appendf(nil, "secret of the store in memory %d", n),
+		},
+		disk: newDisk(),
+	}
+	e.hooks.Store(new(Hooks))
+	return e
+}
+
+// SetHooks replaces the hooks.
+func (e *Engine) SetHooks(h Hooks) { e.hooks.Store(&h) }
+
+// Key names the place.
+func (e *Engine) Key() string { return e.name }
+
+// Identity returns the identity that New made.
+func (e *Engine) Identity() (capture.Identity, error) { return e.identity, nil }
+
+// Open opens the place, which only one store can have at a time.
+func (e *Engine) Open(context.Context) (capture.Store, error) {
+	if hook := e.hooks.Load().Open; hook != nil {
+		if err := hook(); err != nil {
+			return nil, err
+		}
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.open != nil {
+		return nil, capture.ErrLocked
+	}
+	e.disk.mu.RLock()
+	defer e.disk.mu.RUnlock()
+	e.open = &Store{engine: e, disk: e.disk, position: capture.Position{
+		NextBlock: e.disk.lease, NextSeq: e.disk.nextSeq, NextBatch: e.disk.nextBatch,
+	}}
+	return e.open, nil
+}
+
+// Crash leaves the open store behind, as if its process had died. The place
+// can then be opened again with what was committed.
+func (e *Engine) Crash() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.open != nil {
+		e.open.closed.Store(true)
+		e.open = nil
+	}
+}
+
+// disk is what outlives an open store. Records in it are never changed, only
+// replaced.
+type disk struct {
+	mu sync.RWMutex
+	records
+
+	lease, nextSeq, nextBatch uint64
+	// results are those of the last batch, in case it is sent again.
+	results []capture.Result
+}
+
+type records struct {
+	blocks      map[uint64]*capture.Block
+	conversions map[attribution.ConversionID]*capture.Conversion
+	known       map[clickid.Ref][]capture.Known
+	entries     map[uint64]*capture.Entry
+	cells       map[capture.Cell]attribution.Counts
+}
+
+func newRecords() records {
+	return records{
+		blocks:      make(map[uint64]*capture.Block),
+		conversions: make(map[attribution.ConversionID]*capture.Conversion),
+		known:       make(map[clickid.Ref][]capture.Known),
+		entries:     make(map[uint64]*capture.Entry),
+		cells:       make(map[capture.Cell]attribution.Counts),
+	}
+}
+
+// newDisk begins with 1 where 0 means none.
+func newDisk() *disk {
+	return &disk{records: newRecords(), lease: 1, nextSeq: 1, nextBatch: 1}
+}

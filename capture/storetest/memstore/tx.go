@@ -1,0 +1,103 @@
+package memstore
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/caddy-capture/caddy-capture/attribution"
+	"github.com/caddy-capture/caddy-capture/capture"
+	"github.com/caddy-capture/caddy-capture/capture/clickid"
+)
+
+// tx collects what a batch changes beside the records it reads from.
+type tx struct {
+	base    *records
+	changed records
+}
+
+// get looks a key up in the changes, then in the base.
+func get[K comparable, V any](changed, base map[K]V, key K) (V, bool) {
+	v, ok := changed[key]
+	if !ok {
+		v, ok = base[key]
+	}
+	return v, ok
+}
+
+func (t *tx) Click(ref clickid.Ref) (*capture.Click, error) {
+	b, _ := get(t.changed.blocks, t.base.blocks, ref.Block)
+	return clickOf(b, ref), nil
+}
+
+func clickOf(b *capture.Block, ref clickid.Ref) *capture.Click {
+	if b == nil || int(ref.Slot) >= len(b.Clicks) || b.Clicks[ref.Slot].Ref != ref {
+		return nil
+	}
+	return b.Clicks[ref.Slot]
+}
+
+func (t *tx) PutBlock(b *capture.Block) error {
+	t.changed.blocks[b.Number] = b
+	return nil
+}
+
+func (t *tx) Known(ref clickid.Ref) ([]capture.Known, error) {
+	known, _ := get(t.changed.known, t.base.known, ref)
+	return known, nil
+}
+
+func (t *tx) Conversion(id attribution.ConversionID) (*capture.Conversion, error) {
+	c, ok := get(t.changed.conversions, t.base.conversions, id)
+	if !ok {
+		return nil, nil
+	}
+	return clone(c), nil
+}
+
+func (t *tx) PutConversion(c, old *capture.Conversion) error {
+	t.changed.conversions[c.ID] = clone(c)
+	if old == nil {
+		known, _ := get(t.changed.known, t.base.known, c.Click)
+		t.changed.known[c.Click] = append(slices.Clone(known), capture.Known{ID: c.ID, Dedup: c.Dedup})
+	}
+	return nil
+}
+
+func (t *tx) AddCounts(cell capture.Cell, c attribution.Counts) error {
+	sum, _ := get(t.changed.cells, t.base.cells, cell)
+	sum = sum.Clone()
+	sum.Add(c)
+	t.changed.cells[cell] = sum
+	return nil
+}
+
+func (t *tx) Entry(seq uint64) (*capture.Entry, error) {
+	e, ok := get(t.changed.entries, t.base.entries, seq)
+	if !ok {
+		return nil, nil
+	}
+	c := *e
+	return &c, nil
+}
+
+func (t *tx) PutEntry(e *capture.Entry) error {
+	c := *e
+	t.changed.entries[e.Seq] = &c
+	return nil
+}
+
+func (t *tx) apply() {
+	maps.Copy(t.base.blocks, t.changed.blocks)
+	maps.Copy(t.base.conversions, t.changed.conversions)
+	maps.Copy(t.base.known, t.changed.known)
+	maps.Copy(t.base.entries, t.changed.entries)
+	maps.Copy(t.base.cells, t.changed.cells)
+}
+
+// clone copies what the booking of a later postback may change.
+func clone(c *capture.Conversion) *capture.Conversion {
+	d := *c
+	d.History = slices.Clone(c.History)
+	d.Parked = slices.Clone(c.Parked)
+	return &d
+}

@@ -1,0 +1,118 @@
+package caddymodule
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-capture/caddy-capture/attribution"
+	"github.com/caddy-capture/caddy-capture/capture"
+)
+
+// clickAnswer is the answer to GET /capture/clicks/<id>.
+type clickAnswer struct {
+	ID   string    `json:"id"`
+	Time timestamp `json:"time"`
+	// Gone says that the click's own record is no longer kept; what is shown
+	// is what its conversions know of it.
+	Gone        bool               `json:"gone,omitempty"`
+	Campaign    string             `json:"campaign"`
+	Source      string             `json:"source"`
+	Subs        map[string]string  `json:"subs"`
+	Kept        map[string]string  `json:"kept"`
+	Destination string             `json:"destination"`
+	URL         string             `json:"url"`
+	Cost        attribution.Totals `json:"cost"`
+	Host        string             `json:"host"`
+	Path        string             `json:"path"`
+	UserAgent   string             `json:"user_agent"`
+	Referer     string             `json:"referer"`
+	Address     string             `json:"address"`
+	Flags       []string           `json:"flags"`
+	Conversions []conversionAnswer `json:"conversions"`
+}
+
+// adminClick answers GET /capture/clicks/<id>.
+func adminClick(c *adminCall) error {
+	if p := readParams(c.r, c.now); p.err != nil {
+		return badRequest(p.err)
+	}
+	given := c.r.PathValue("id")
+	ref, err := c.lease.codec.Decode(given)
+	if err != nil {
+		return badRequest(fmt.Errorf("reading the click ID %q: %w", given, err))
+	}
+	reader, err := c.lease.ledger.Reader()
+	if err != nil {
+		return err
+	}
+	click, err := reader.Click(c.r.Context(), ref)
+	if err != nil && !errors.Is(err, capture.ErrNotFound) {
+		return err
+	}
+	conversions, err := reader.ClickConversions(c.r.Context(), ref)
+	if err != nil {
+		return err
+	}
+	id := c.lease.codec.Encode(ref)
+	if click == nil && len(conversions) == 0 {
+		return caddy.APIError{
+			HTTPStatus: http.StatusNotFound,
+			Err: fmt.Errorf("click %s is unknown: its ID is genuine, made at %s, but no click is stored under it (any more)",
+				id, ref.Time().Format(time.RFC3339)),
+		}
+	}
+	answer := clickAnswer{ID: id, Conversions: []conversionAnswer{}}
+	if click != nil {
+		answer.fill(click)
+	} else {
+		answer.fillFrom(conversions[0])
+	}
+	for _, conv := range conversions {
+		answer.Conversions = append(answer.Conversions, c.lease.showConversion(conv))
+	}
+	return c.answer(answer)
+}
+
+func (a *clickAnswer) fill(click *capture.Click) {
+	a.Time = timestamp{click.Time}
+	a.Campaign, a.Source, a.Destination = click.Campaign, click.Source, click.Destination
+	a.Subs, a.Kept = showParams(click.Subs), showParams(click.Kept)
+	a.URL = click.URL
+	if a.URL == "" {
+		a.URL = click.Destination
+	}
+	a.URL = strings.ReplaceAll(a.URL, "{click_id}", a.ID)
+	a.Cost.Add(click.Cost)
+	a.Host, a.Path, a.UserAgent, a.Referer = click.Host, click.Path, click.UserAgent, click.Referer
+	a.Address, a.Flags = click.Address, showFlags(click.Flags)
+}
+
+func (a *clickAnswer) fillFrom(c *capture.Conversion) {
+	a.Gone, a.Time = true, timestamp{c.ClickTime}
+	a.Campaign, a.Source, a.Destination = c.Campaign, c.Source, c.Destination
+	a.Subs, a.Kept, a.Flags = showParams(c.Subs), map[string]string{}, showFlags(c.Flags)
+}
+
+func showFlags(f capture.ClickFlags) []string {
+	if names := f.Names(); names != nil {
+		return names
+	}
+	return []string{}
+}
+
+// showParams makes an object of parameters; of several of one name the first
+// is the one that counts.
+func showParams(params []capture.Param) map[string]string {
+	m := make(map[string]string, len(params))
+	for _, p := range params {
+		if _, ok := m[p.Name]; !ok {
+			m[p.Name] = p.Value
+		}
+	}
+	return m
+}

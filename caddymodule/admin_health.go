@@ -1,0 +1,71 @@
+package caddymodule
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/caddy-capture/caddy-capture/capture"
+)
+
+// healthAnswer is the answer to GET /capture/health.
+type healthAnswer struct {
+	State      string                   `json:"state"`
+	Why        string                   `json:"why"`
+	Since      *timestamp               `json:"since,omitempty"`
+	Queue      healthQueue              `json:"queue"`
+	LastCommit *timestamp               `json:"last_commit,omitempty"`
+	LateClicks int64                    `json:"late_clicks"`
+	LostClicks int64                    `json:"lost_clicks"`
+	Store      healthStore              `json:"store"`
+	Quarantine map[capture.Reason]int64 `json:"quarantine"`
+	Version    string                   `json:"version"`
+}
+
+type healthQueue struct {
+	Clicks    int `json:"clicks"`
+	Postbacks int `json:"postbacks"`
+}
+
+type healthStore struct {
+	Writable     bool  `json:"writable"`
+	Bytes        int64 `json:"bytes"`
+	FreeBytes    int64 `json:"free_bytes"`
+	ReserveBytes int64 `json:"reserve_bytes"`
+}
+
+// health answers GET /capture/health with 200 if all is well and 503 if not,
+// with the same body, so that a monitor needs to look at the status only.
+func (a adminAPI) health(w http.ResponseWriter, r *http.Request) error {
+	if p := readParams(r, time.Now()); p.err != nil {
+		return badRequest(p.err)
+	}
+	app, err := a.app()
+	if err != nil {
+		return err
+	}
+	answer := healthAnswer{State: "stopped", Quarantine: map[capture.Reason]int64{}, Version: Version()}
+	l, err := app.acquire()
+	if err != nil {
+		answer.Why = err.Error()
+	} else {
+		answer.fill(l.ledger.Health())
+	}
+	status := http.StatusOK
+	if answer.State != "ok" {
+		status = http.StatusServiceUnavailable
+	}
+	return writeJSON(w, status, answer)
+}
+
+func (a *healthAnswer) fill(h capture.Health) {
+	a.State, a.Why = h.State, h.Why
+	a.Since, a.LastCommit = optionalTime(h.Since), optionalTime(h.LastCommit)
+	a.Queue = healthQueue{Clicks: h.QueuedClicks, Postbacks: h.QueuedPostbacks}
+	a.LateClicks, a.LostClicks = h.LateClicks, h.LostClicks
+	a.Store = healthStore{
+		Writable: h.Store.Writable, Bytes: h.Store.Bytes, FreeBytes: h.Store.Free, ReserveBytes: h.Store.Reserve,
+	}
+	if h.Store.Quarantine != nil {
+		a.Quarantine = h.Store.Quarantine
+	}
+}

@@ -1,0 +1,250 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/caddy-capture/caddy-capture/attribution"
+	"github.com/caddy-capture/caddy-capture/capture"
+)
+
+// timestamp is a time in answers: RFC 3339 in UTC.
+type timestamp struct{ time.Time }
+
+// MarshalJSON writes the time in UTC, whatever its location.
+func (t timestamp) MarshalJSON() ([]byte, error) { return json.Marshal(t.UTC()) }
+
+func optionalTime(t time.Time) *timestamp {
+	if t.IsZero() {
+		return nil
+	}
+	return &timestamp{t}
+}
+
+// claimAnswer is what a postback said, as answers show it.
+type claimAnswer struct {
+	Event    string `json:"event"`
+	TxID     string `json:"txid"`
+	Status   string `json:"status"`
+	Payout   string `json:"payout,omitempty"`
+	Currency string `json:"currency,omitempty"`
+}
+
+func showClaim(event, txid string, status attribution.Status, payout attribution.Money, has bool) claimAnswer {
+	a := claimAnswer{Event: event, TxID: txid, Status: status.String()}
+	if has {
+		a.Payout, a.Currency = payout.Format(), string(payout.Currency)
+	}
+	return a
+}
+
+// conversionAnswer is one conversion in answers.
+type conversionAnswer struct {
+	ID          string            `json:"id"`
+	ClickID     string            `json:"click_id"`
+	ClickTime   timestamp         `json:"click_time"`
+	Campaign    string            `json:"campaign"`
+	Source      string            `json:"source"`
+	Destination string            `json:"destination"`
+	Subs        map[string]string `json:"subs"`
+	claimAnswer
+	Time       timestamp       `json:"time"`
+	LagSeconds int64           `json:"lag_seconds"`
+	Dedup      string          `json:"dedup"`
+	Test       bool            `json:"test,omitempty"`
+	History    []historyAnswer `json:"history"`
+}
+
+// historyAnswer is one claim of a conversion's history.
+type historyAnswer struct {
+	claimAnswer
+	SentAt     *timestamp `json:"sent_at,omitempty"`
+	ReceivedAt timestamp  `json:"received_at"`
+	Journal    uint64     `json:"journal"`
+	Seen       int        `json:"seen"`
+	LastSeen   timestamp  `json:"last_seen"`
+}
+
+func (l *lease) showConversion(c *capture.Conversion) conversionAnswer {
+	s := &c.State
+	a := conversionAnswer{
+		ID: c.ID.String(), ClickID: l.codec.Encode(c.Click), ClickTime: timestamp{c.ClickTime},
+		Campaign: c.Campaign, Source: c.Source, Destination: c.Destination, Subs: showParams(c.Subs),
+		claimAnswer: showClaim(s.Event, s.TxID, s.Status, s.Payout, s.HasPayout),
+		Time:        timestamp{s.Time}, LagSeconds: int64(c.Lag() / time.Second), Dedup: c.Dedup.String(), Test: c.Test,
+		History: make([]historyAnswer, 0, len(c.History)),
+	}
+	for i := range c.History {
+		e := &c.History[i]
+		a.History = append(a.History, historyAnswer{
+			claimAnswer: showClaim(e.Event, e.TxID, e.Status, e.Payout, e.HasPayout),
+			SentAt:      optionalTime(e.SentAt), ReceivedAt: timestamp{e.ReceivedAt},
+			Journal: e.Seq, Seen: e.Seen, LastSeen: timestamp{e.LastSeen},
+		})
+	}
+	return a
+}
+
+// conversionsAnswer is the answer to GET /capture/conversions.
+type conversionsAnswer struct {
+	Conversions []conversionAnswer `json:"conversions"`
+	// Next is the cursor of the next page, empty if there is none.
+	Next string `json:"next,omitempty"`
+}
+
+// adminConversions answers GET /capture/conversions.
+func adminConversions(c *adminCall) error {
+	p := readParams(c.r, c.now, "from", "to", "campaign", "source", "event", "status", "test", "tz", "limit", "after")
+	p.zone("tz")
+	q := capture.ConversionQuery{
+		Campaign: p.get("campaign"), Source: p.get("source"), Event: p.get("event"), Status: p.status("status"),
+		Test: p.flag("test"), After: p.cursor("after"),
+	}
+	q.From, q.To = p.timeRange()
+	limit := p.limit()
+	if p.err != nil {
+		return badRequest(p.err)
+	}
+	reader, err := c.lease.ledger.Reader()
+	if err != nil {
+		return err
+	}
+	answer := conversionsAnswer{Conversions: []conversionAnswer{}}
+	var last capture.Cursor
+	err = reader.Conversions(c.r.Context(), q, func(conv *capture.Conversion) bool {
+		if len(answer.Conversions) == limit {
+			answer.Next = formatCursor(last)
+			return false
+		}
+		last = conv.Cursor()
+		answer.Conversions = append(answer.Conversions, c.lease.showConversion(conv))
+		return true
+	})
+	if err != nil {
+		return err
+	}
+	return c.answer(answer)
+}
+
+// entryAnswer is one journal entry in answers.
+type entryAnswer struct {
+	Seq          uint64          `json:"seq"`
+	Time         timestamp       `json:"time"`
+	Route        string          `json:"route"`
+	Outcome      capture.Outcome `json:"outcome"`
+	Reason       capture.Reason  `json:"reason,omitempty"`
+	Detail       string          `json:"detail,omitempty"`
+	ClickID      string          `json:"click_id,omitempty"`
+	ConversionID string          `json:"conversion_id,omitempty"`
+	Campaign     string          `json:"campaign,omitempty"`
+	claimAnswer
+	SentAt    *timestamp `json:"sent_at,omitempty"`
+	Authentic string     `json:"authentic"`
+	Sender    string     `json:"sender"`
+	// Resolved is the entry by which this one left quarantine.
+	Resolved uint64    `json:"resolved,omitempty"`
+	Test     bool      `json:"test,omitempty"`
+	Raw      rawAnswer `json:"raw"`
+}
+
+// rawAnswer is the postback as it arrived, its secrets masked.
+type rawAnswer struct {
+	Method      string `json:"method"`
+	Host        string `json:"host"`
+	URI         string `json:"uri"`
+	ContentType string `json:"content_type,omitempty"`
+	UserAgent   string `json:"user_agent,omitempty"`
+	Body        string `json:"body,omitempty"`
+	// BodyBase64 replaces Body where that would not be valid UTF-8.
+	BodyBase64 []byte `json:"body_base64,omitempty"`
+}
+
+func (l *lease) showEntry(e *capture.Entry) entryAnswer {
+	cl := &e.Claim
+	raw := e.Raw.Masked()
+	a := entryAnswer{
+		Seq: e.Seq, Time: timestamp{e.Time}, Route: e.Route, Outcome: e.Outcome, Reason: e.Reason, Detail: e.Detail,
+		Campaign: e.Campaign, claimAnswer: showClaim(cl.Event, cl.TxID, cl.Status, cl.Payout, cl.HasPayout),
+		SentAt: optionalTime(cl.SentAt), Authentic: e.Authentic, Sender: e.Sender, Resolved: e.Resolved, Test: e.Test,
+		Raw: rawAnswer{
+			Method: raw.Method, Host: raw.Host, URI: raw.URI, ContentType: raw.ContentType, UserAgent: raw.UserAgent,
+		},
+	}
+	if utf8.Valid(raw.Body) {
+		a.Raw.Body = string(raw.Body)
+	} else {
+		a.Raw.BodyBase64 = raw.Body
+	}
+	if e.HasClick {
+		a.ClickID = l.codec.Encode(e.Click)
+	}
+	if e.Conversion != (attribution.ConversionID{}) {
+		a.ConversionID = e.Conversion.String()
+	}
+	return a
+}
+
+// journalAnswer is the answer to GET /capture/journal.
+type journalAnswer struct {
+	Entries []entryAnswer `json:"entries"`
+	// Next is the cursor of the next page, zero if there is none.
+	Next uint64 `json:"next,omitempty"`
+}
+
+// adminJournal answers GET /capture/journal, as a page or as a live stream.
+func adminJournal(c *adminCall) error {
+	p := readParams(c.r, c.now,
+		"outcome", "reason", "route", "campaign", "from", "to", "open", "tz", "limit", "after")
+	p.zone("tz")
+	q := capture.JournalQuery{
+		Outcome: p.outcome("outcome"), Reason: p.reason("reason"), Route: p.get("route"), Campaign: p.get("campaign"),
+		Open: p.flag("open"), Before: p.seq("after"),
+	}
+	q.From, q.To = p.timeRange()
+	limit := p.limit()
+	stream := wantsStream(c.r.Header.Values("Accept"))
+	if stream && p.get("after") != "" {
+		p.fail("after has no meaning for a live stream: leave it out")
+	}
+	if p.err != nil {
+		return badRequest(p.err)
+	}
+	reader, err := c.lease.ledger.Reader()
+	if err != nil {
+		return err
+	}
+	if stream {
+		if p.get("limit") == "" {
+			limit = 0
+		}
+		return c.followJournal(reader, q, limit)
+	}
+	answer := journalAnswer{Entries: []entryAnswer{}}
+	err = reader.Journal(c.r.Context(), q, func(e *capture.Entry) bool {
+		if len(answer.Entries) == limit {
+			answer.Next = answer.Entries[limit-1].Seq
+			return false
+		}
+		answer.Entries = append(answer.Entries, c.lease.showEntry(e))
+		return true
+	})
+	if err != nil {
+		return fmt.Errorf("reading the journal: %w", err)
+	}
+	return c.answer(answer)
+}
+
+func wantsStream(accept []string) bool {
+	for _, line := range accept {
+		for part := range strings.SplitSeq(line, ",") {
+			media, _, _ := strings.Cut(part, ";")
+			if strings.EqualFold(strings.TrimSpace(media), "text/event-stream") {
+				return true
+			}
+		}
+	}
+	return false
+}

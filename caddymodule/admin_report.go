@@ -1,0 +1,40 @@
+package caddymodule
+
+import (
+	"strings"
+
+	"github.com/caddy-capture/caddy-capture/attribution"
+)
+
+// adminReport answers GET /capture/report.
+func adminReport(c *adminCall) error {
+	q, err := readReportQuery(c)
+	if err != nil {
+		return badRequest(err)
+	}
+	report, err := c.lease.ledger.Report(c.r.Context(), q)
+	if err != nil {
+		return err
+	}
+	return c.answer(report)
+}
+
+func readReportQuery(c *adminCall) (attribution.Query, error) {
+	p := readParams(c.r, c.now, "by", "from", "to", "campaign", "source", "tz")
+	q := attribution.Query{
+		Location: p.zone("tz"), Campaign: p.get("campaign"), Source: p.get("source"), By: []string{"campaign"},
+	}
+	if by, ok := p.values["by"]; ok {
+		q.By = nil // an empty one asks for the total only
+		for name := range strings.SplitSeq(by[0], ",") {
+			if name = strings.TrimSpace(name); name != "" {
+				q.By = append(q.By, name)
+			}
+		}
+	}
+	q.From, q.To = p.reportRange()
+	if p.err != nil {
+		return q, p.err
+	}
+	return q, q.Validate()
+}

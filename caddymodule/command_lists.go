@@ -1,0 +1,174 @@
+package caddymodule
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// timeHelp explains --from and --to of listings.
+const timeHelp = `
+--from and --to take a date (the day of --to is included), a time like
+2026-11-22T15:00:00Z, or how long ago, like 7d or 12h.`
+
+func conversionsCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		DisableFlagsInUseLine: true,
+		Use: "conversions [--from <time>] [--to <time>] [--campaign <name>] [--source <name>] [--event <name>] " +
+			"[--status <status>] [--limit <n>] [--format table|csv|json]",
+		Short: "Lists conversions, newest first",
+		Long: `
+Lists conversions, newest first. Their whole history is in --format json.
+` + timeHelp,
+		Example: `  caddy capture conversions --campaign acme --from 7d
+  caddy capture conversions --status pending --limit 20
+  caddy capture conversions --format json --limit 1`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			q := query(cmd, "from", "to", "campaign", "source", "event", "status", "limit", "after")
+			if on, _ := cmd.Flags().GetBool("test"); on {
+				q.Set("test", "1")
+			}
+			return show(cmd, "/capture/conversions", q, func(r io.Reader, format string) error {
+				var answer conversionsAnswer
+				if err := readAnswer(r, &answer); err != nil {
+					return err
+				}
+				if err := conversionTable(answer.Conversions).print(cmd, format, "no conversions"); err != nil {
+					return err
+				}
+				return more(cmd, answer.Next)
+			})
+		},
+	}
+	f := cmd.Flags()
+	f.String("from", "", "Only conversions from this time on")
+	f.String("to", "", "Only conversions before this time")
+	f.String("campaign", "", "Only this campaign")
+	f.String("source", "", "Only this source")
+	f.String("event", "", "Only this event")
+	f.String("status", "", "Only this status: pending, approved, rejected or reversed")
+	f.Int("limit", defaultLimit, "The most to list, up to 1000")
+	f.String("after", "", "Go on after this place, as the page before named it")
+	f.Bool("test", false, "Only what \"caddy capture test\" made, instead of leaving it out")
+	addFormat(cmd, formatTable, formatCSV, formatJSON)
+	return cmd
+}
+
+// more tells people, on the side, that a listing goes on.
+func more(cmd *cobra.Command, next string) error {
+	if next == "" {
+		return nil
+	}
+	_, err := fmt.Fprintf(cmd.ErrOrStderr(), "there is more: add --after %s\n", next)
+	return err
+}
+
+func conversionTable(conversions []conversionAnswer) *table {
+	t := &table{columns: []column{
+		{title: "time", id: true},
+		{title: "campaign"},
+		{title: "source"},
+		{title: "event"},
+		{title: "txid"},
+		{title: "status", id: true},
+		{title: "payout", number: true},
+		{title: "currency", id: true},
+		{title: "click id", id: true},
+	}}
+	for i := range conversions {
+		c := &conversions[i]
+		t.rows = append(t.rows, []string{
+			cellTime(c.Time), c.Campaign, c.Source, c.Event, c.TxID, c.Status, c.Payout, c.Currency, c.ClickID,
+		})
+	}
+	return t
+}
+
+func cellTime(t timestamp) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339)
+}
+
+func clickCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		DisableFlagsInUseLine: true,
+		Use:                   "click <id> [--format table|csv|json]",
+		Short:                 "Shows one click and its conversions",
+		Long: `
+Shows everything that is kept of one click, and its conversions. The click ID
+is taken in letters of any case.`,
+		Example: `  caddy capture click 2g8l1c0v9k4t5r6o7n3mabcde4`,
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return show(cmd, "/capture/clicks/"+url.PathEscape(args[0]), nil, func(r io.Reader, format string) error {
+				var answer clickAnswer
+				if err := readAnswer(r, &answer); err != nil {
+					return err
+				}
+				return printClick(cmd, &answer, format)
+			})
+		},
+	}
+	addFormat(cmd, formatTable, formatCSV, formatJSON)
+	return cmd
+}
+
+func printClick(cmd *cobra.Command, a *clickAnswer, format string) error {
+	out := cmd.OutOrStdout()
+	rows := clickRows(a)
+	if format == formatCSV {
+		return writeCSV(out, append([][]string{{"field", "value"}}, rows...))
+	}
+	if a.Gone {
+		if _, err := fmt.Fprintln(out, "The click itself is no longer kept; this is what its conversions know of it."); err != nil {
+			return err
+		}
+	}
+	for _, row := range rows {
+		if row[1] == "" {
+			continue
+		}
+		if _, err := fmt.Fprintf(out, "%-12s %s\n", printable(row[0]), printable(row[1])); err != nil {
+			return err
+		}
+	}
+	if len(a.Conversions) == 0 {
+		_, err := fmt.Fprintln(out, "\nno conversions")
+		return err
+	}
+	if _, err := fmt.Fprintln(out); err != nil {
+		return err
+	}
+	return conversionTable(a.Conversions).print(cmd, format, "")
+}
+
+// clickRows lists what is known of a click as names and values.
+func clickRows(a *clickAnswer) [][]string {
+	rows := [][]string{
+		{"id", a.ID}, {"time", cellTime(a.Time)}, {"campaign", a.Campaign}, {"source", a.Source},
+	}
+	for _, name := range slices.Sorted(maps.Keys(a.Subs)) {
+		rows = append(rows, []string{"sub." + name, a.Subs[name]})
+	}
+	for _, name := range slices.Sorted(maps.Keys(a.Kept)) {
+		rows = append(rows, []string{"kept." + name, a.Kept[name]})
+	}
+	rows = append(rows, []string{"destination", a.Destination}, []string{"url", a.URL})
+	for _, currency := range a.Cost.Currencies() {
+		rows = append(rows, []string{"cost " + string(currency), a.Cost[currency].String()})
+	}
+	return append(rows,
+		[]string{"host", a.Host}, []string{"path", a.Path}, []string{"user agent", a.UserAgent},
+		[]string{"referer", a.Referer}, []string{"address", a.Address}, []string{"flags", strings.Join(a.Flags, " ")},
+		[]string{"conversions", strconv.Itoa(len(a.Conversions))})
+}

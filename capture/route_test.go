@@ -74,7 +74,6 @@ func TestCompileRefuses(t *testing.T) {
 		for _, w := range c.want {
 			if !strings.Contains(err.Error(), w) {
 				t.Errorf("%s: %q does not say %q", name, err, w)
-				t.Errorf("%s: %q does not say %q", name, err, w)
 			}
 		}
 		if strings.Contains(err.Error(), "s3cret") {

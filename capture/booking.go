@@ -189,8 +189,11 @@ func match(tx Tx, known []Known, p *Postback, claim *attribution.Claim, mode att
 			continue
 		}
 		c, err := tx.Conversion(k.ID)
-		if err != nil || c == nil {
+		if err != nil {
 			return nil, id, err
+		}
+		if c == nil {
+			continue
 		}
 		same := slices.ContainsFunc(c.History, func(e attribution.Entry) bool {
 			return mode == attribution.DedupClick ||

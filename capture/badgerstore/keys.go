@@ -1,0 +1,184 @@
+package badgerstore
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/caddy-capture/caddy-capture/attribution"
+	"github.com/caddy-capture/caddy-capture/capture"
+	"github.com/caddy-capture/caddy-capture/capture/clickid"
+)
+
+// The kinds of keys; doc.go describes them.
+const (
+	kindBlock      = 'b'
+	kindQuarter    = 't'
+	kindConversion = 'c'
+	kindKnown      = 'x'
+	kindBooked     = 'v'
+	kindTest       = 'w'
+	kindUnbooked   = 'u'
+	kindEntry      = 'j'
+	kindWaiting    = 'q'
+	kindCell       = 'n'
+	kindFiller     = 'z'
+)
+
+var (
+	keyIdentity = []byte("mi")
+	keyState    = []byte("ms")
+	keyDeleted  = []byte("md")
+)
+
+// keys makes keys in one piece of memory: Badger holds on to them until the
+// transaction ends, and a transaction has many.
+type keys struct{ arena []byte }
+
+const arenaSize = 4 << 10
+
+// room returns an empty slice with room for n bytes of its own.
+func (k *keys) room(n int) []byte {
+	if cap(k.arena)-len(k.arena) < n {
+		k.arena = make([]byte, 0, arenaSize)
+	}
+	at := len(k.arena)
+	k.arena = k.arena[:at+n]
+	return k.arena[at:at:len(k.arena)]
+}
+
+// number is the key of what has a number: blocks, entries, the waiting.
+func (k *keys) number(kind byte, n uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(k.room(9), kind), n)
+}
+
+func (k *keys) quarter(q uint32) []byte {
+	return binary.BigEndian.AppendUint32(append(k.room(5), kindQuarter), q)
+}
+
+func (k *keys) conversion(id attribution.ConversionID) []byte {
+	return append(append(k.room(17), kindConversion), id[:]...)
+}
+
+func (k *keys) known(ref clickid.Ref) []byte {
+	full := ref.Key()
+	return append(append(k.room(16), kindKnown), full[:15]...)
+}
+
+// index is the key of a conversion in a listing by time.
+func (k *keys) index(kind byte, at time.Time, id attribution.ConversionID) []byte {
+	b := binary.BigEndian.AppendUint64(append(k.room(25), kind), sortable(at))
+	return append(b, id[:]...)
+}
+
+// indexOf is the index key of a conversion in its present state.
+func (k *keys) indexOf(c *capture.Conversion) []byte {
+	kind := byte(kindUnbooked)
+	switch {
+	case !c.State.Booked:
+	case c.Test:
+		kind = kindTest
+	default:
+		kind = kindBooked
+	}
+	return k.index(kind, c.State.Time, c.ID)
+}
+
+// sortable maps milliseconds to numbers that sort the same way, those before
+// 1970 included.
+func sortable(t time.Time) uint64 {
+	return uint64(t.UnixMilli()) ^ 1<<63 //nolint:gosec // the bits are what is wanted
+}
+
+func indexID(key []byte) attribution.ConversionID { return attribution.ConversionID(key[9:25]) }
+
+func indexTime(key []byte) time.Time {
+	return time.UnixMilli(int64(binary.BigEndian.Uint64(key[1:9]) ^ 1<<63)).UTC() //nolint:gosec // as above
+}
+
+// keyNumber reads the number of a key made by number.
+func keyNumber(key []byte) uint64 { return binary.BigEndian.Uint64(key[1:9]) }
+
+// keyQuarter reads the quarter of a marker's or a cell's key.
+func keyQuarter(key []byte) uint32 { return binary.BigEndian.Uint32(key[1:5]) }
+
+// quarterAt is capture.QuarterOf for any time, however far away.
+func quarterAt(t time.Time) uint32 {
+	n := t.Unix() / int64(capture.CellSpan/time.Second)
+	return uint32(min(max(n, 0), math.MaxUint32)) //nolint:gosec // bounded
+}
+
+// state is what moves with every batch. It is one key, written once a batch.
+type state struct {
+	batch uint64 // the last one applied
+	seq   uint64 // the next journal number
+	lease uint64 // no block number from here on was ever used
+}
+
+const recordFormat = 1
+
+func (s state) encode() []byte {
+	b := append(make([]byte, 0, 32), recordFormat)
+	b = binary.AppendUvarint(b, s.batch)
+	b = binary.AppendUvarint(b, s.seq)
+	return binary.AppendUvarint(b, s.lease)
+}
+
+func decodeState(data []byte) (s state, err error) {
+	err = decodeUvarints(data, "state", &s.batch, &s.seq, &s.lease)
+	return s, err
+}
+
+// span is a range of block numbers, both ends included.
+type span struct{ first, last uint64 }
+
+// spanRound is how far the end of a span is rounded up: a busy quarter's
+// marker is then written once in so many blocks. What is too many in a span
+// costs a reader at most so many blocks.
+const spanRound = 256
+
+func (s span) encode() []byte {
+	b := append(make([]byte, 0, 16), recordFormat)
+	b = binary.AppendUvarint(b, s.first)
+	return binary.AppendUvarint(b, s.last)
+}
+
+func decodeSpan(data []byte) (s span, err error) {
+	err = decodeUvarints(data, "marker", &s.first, &s.last)
+	return s, err
+}
+
+func decodeUvarints(data []byte, what string, to ...*uint64) error {
+	if len(data) == 0 || data[0] != recordFormat {
+		return fmt.Errorf("%w: a %s of unknown format", errDamaged, what)
+	}
+	data = data[1:]
+	for _, p := range to {
+		v, n := binary.Uvarint(data)
+		if n <= 0 {
+			return fmt.Errorf("%w: a %s is cut off", errDamaged, what)
+		}
+		*p, data = v, data[n:]
+	}
+	return nil
+}
+
+const knownSize = len(attribution.ConversionID{}) + 1
+
+func decodeKnown(data []byte) ([]capture.Known, error) {
+	if len(data)%knownSize != 0 {
+		return nil, fmt.Errorf("%w: a list of conversions has %d bytes", errDamaged, len(data))
+	}
+	list := make([]capture.Known, 0, len(data)/knownSize)
+	for ; len(data) > 0; data = data[knownSize:] {
+		list = append(list, capture.Known{
+			ID: attribution.ConversionID(data[:knownSize-1]), Dedup: attribution.Dedup(data[knownSize-1]),
+		})
+	}
+	return list, nil
+}
+
+func appendKnown(b []byte, k capture.Known) []byte {
+	return append(append(b, k.ID[:]...), byte(k.Dedup))
+}

@@ -1,0 +1,185 @@
+package badgerstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+
+	"github.com/caddy-capture/caddy-capture/capture"
+)
+
+// memTableSize also bounds a transaction: Badger takes 15 % of it, 1.2 MiB.
+const memTableSize = 8 << 20
+
+// maxValue is the most that one record may have. Badger would put values from
+// 1 MiB on into its value log, with everything that this entails.
+const maxValue = 768 << 10
+
+// compression is none: our blocks are compressed already. Snappy would make a
+// postback 260 bytes instead of 770, but Badger's table builders then keep
+// three times the memory: under 100,000 clicks and 10,000 postbacks a second
+// 370 MiB of live heap instead of 120. A flood must not cost a small server
+// its memory, and disks are large.
+const compression = options.None
+
+// badgerOptions are sized for a server of 1 GB.
+func badgerOptions(dir string, e *Engine) badger.Options {
+	o := badger.DefaultOptions(dir)
+	o.SyncWrites = true       // what is acknowledged survives a power cut
+	o.DetectConflicts = false // there is one writer
+	o.MetricsEnabled = false
+	o.MemTableSize = memTableSize
+	o.NumMemtables = 3
+	o.NumCompactors = 2
+	o.BlockCacheSize = 32 << 20
+	o.IndexCacheSize = 0          // only encrypted tables use one; ours are mapped
+	o.ValueLogFileSize = 16 << 20 // never written to, but made at full size
+	o.ChecksumVerificationMode = options.OnBlockRead
+	o.NumVersionsToKeep = 1
+	o.Compression = compression
+	o.ExternalMagicVersion = format
+	o.Logger = newLogger(e.log())
+	return o
+}
+
+// openDB opens Badger if there is room on the disk to do so.
+func (e *Engine) openDB(h *home) (*badger.DB, *guard, error) {
+	g := newGuard(h.dir, e.Reserve)
+	g.measure()
+	if err := g.look(); err != nil {
+		return nil, nil, err
+	}
+	if err := g.check(); err != nil {
+		return nil, nil, err
+	}
+	if err := e.moveAside(h); err != nil {
+		return nil, nil, err
+	}
+	if err := checkFooters(h.dir, badgerOptions(h.dir, e)); err != nil {
+		return nil, nil, fmt.Errorf("opening the Badger files in %q: %w", h.dir, err)
+	}
+	var db *badger.DB
+	err := e.patiently(context.Background(), func() (err error) {
+		db, err = badger.OpenManaged(badgerOptions(h.dir, e))
+		return openError(h.dir, err)
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return db, g, nil
+}
+
+// openError says what to do about an error of Badger's.
+func openError(dir string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case strings.Contains(err.Error(), "directory lock"):
+		return lockedError(dir, "another process", err)
+	case strings.Contains(err.Error(), "external magic"):
+		// Badger has no error value for it. The only other number there can
+		// be is that of a later format.
+		return fmt.Errorf("%w: opening the Badger files in %q: %w: use the newer version of the program, "+
+			"or a directory of its own for this one", capture.ErrNewerFormat, dir, err)
+	case errors.Is(err, os.ErrPermission):
+		return dirError("opened", dir, err)
+	}
+	return fmt.Errorf("opening the Badger files in %q: %w; if they are damaged, restore them from a backup, "+
+		"or move the directory away to start afresh", dir, err)
+}
+
+// open opens the store in a directory that is ours.
+func (e *Engine) open(ctx context.Context, h *home) (_ *Store, err error) {
+	db, g, err := e.openDB(h)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{
+		home: h, db: db, guard: g, log: e.log(),
+		commitAt:   func(txn *badger.Txn, ts uint64) error { return txn.CommitAt(ts, nil) },
+		cells:      make(cellCache),
+		spans:      make(map[uint32]span),
+		quarantine: make(map[capture.Reason]int64),
+		stop:       make(chan struct{}),
+	}
+	defer func() {
+		if err != nil {
+			close(s.stop)
+			s.work.Wait()
+			_ = db.Close()
+		}
+	}()
+	if _, err := e.reconcile(h, db); err != nil {
+		return nil, err
+	}
+	s.ts = db.MaxVersion()
+	s.gate = newGate(s.ts)
+	db.SetDiscardTs(s.ts)
+	if err := s.load(ctx); err != nil {
+		return nil, fmt.Errorf("reading the store in %q: %w", h.dir, err)
+	}
+	s.work.Go(s.watch)
+	if err := s.verifyFirst(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// load reads what the store keeps in memory.
+func (s *Store) load(ctx context.Context) error {
+	s.state = state{batch: 0, seq: 1, lease: 1}
+	err := s.view(ctx, func(txn *badger.Txn) error {
+		if data, err := getCopy(txn, keyState); err != nil {
+			return err
+		} else if data != nil {
+			if s.state, err = decodeState(data); err != nil {
+				return err
+			}
+		}
+		data, err := getCopy(txn, keyDeleted)
+		if err != nil {
+			return err
+		}
+		if data != nil {
+			if s.deleted, err = decodeDeleted(data); err != nil {
+				return err
+			}
+		}
+		return s.scan(ctx, txn, scan{prefix: []byte{kindWaiting}}, func(item *badger.Item) (bool, error) {
+			return true, item.Value(func(v []byte) error {
+				s.quarantine[capture.Reason(v)]++
+				return nil
+			})
+		})
+	})
+	s.position = capture.Position{NextBlock: s.state.lease, NextSeq: s.state.seq, NextBatch: s.state.batch + 1}
+	return err
+}
+
+const (
+	watchEvery   = 250 * time.Millisecond
+	measureEvery = 20 // in watches
+)
+
+// watch keeps an eye on the disk.
+func (s *Store) watch() {
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for n := 1; ; n++ {
+		select {
+		case <-s.stop:
+			return
+		case <-tick.C:
+		}
+		if n%measureEvery == 0 {
+			s.guard.measure()
+		}
+		_ = s.guard.look() // the last answer holds on
+	}
+}

@@ -1,0 +1,193 @@
+package badgerstore
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/caddy-capture/caddy-capture/attribution"
+	"github.com/caddy-capture/caddy-capture/capture"
+	"github.com/caddy-capture/caddy-capture/capture/clickid"
+)
+
+// get calls f with the value of a key; found is false if there is none.
+func get(txn *badger.Txn, key []byte, f func(value []byte) error) (found bool, err error) {
+	item, err := txn.Get(key)
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return false, nil
+	}
+	if err == nil {
+		err = item.Value(f)
+	}
+	if err != nil && !errors.Is(err, errDamaged) {
+		err = fmt.Errorf("%w: reading a record of kind %q: %w", errDamaged, key[0], err)
+	}
+	return true, err
+}
+
+// getCopy returns the value of a key, never nil if there is one.
+func getCopy(txn *badger.Txn, key []byte) (value []byte, err error) {
+	_, err = get(txn, key, func(v []byte) error {
+		value = append(make([]byte, 0, len(v)+knownSize), v...)
+		return nil
+	})
+	return value, err
+}
+
+// getRecord returns a decoded record, or nil.
+func getRecord[T any](txn *badger.Txn, key []byte) (*T, error) {
+	var r *T
+	_, err := get(txn, key, func(v []byte) error {
+		r = new(T)
+		return capture.DecodeRecord(v, r)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+func getKnown(txn *badger.Txn, k *keys, ref clickid.Ref) (list []capture.Known, err error) {
+	_, err = get(txn, k.known(ref), func(v []byte) (err error) {
+		list, err = decodeKnown(v)
+		return err
+	})
+	return list, err
+}
+
+// getClick returns the click in the place that ref names, or nil. The place
+// must hold the very same Ref: after a restore from a backup a number could
+// have been used twice.
+func getClick(txn *badger.Txn, k *keys, ref clickid.Ref) (*capture.Click, error) {
+	if ref.Slot >= capture.BlockClicks {
+		return nil, nil
+	}
+	var c *capture.Click
+	_, err := get(txn, k.number(kindBlock, ref.Block), func(v []byte) error {
+		var r capture.BlockReader
+		if err := r.Reset(v); err != nil {
+			return err
+		}
+		if int(ref.Slot) >= r.Len() {
+			return nil
+		}
+		c = new(capture.Click)
+		for range int(ref.Slot) + 1 {
+			if !r.Next(c) {
+				return r.Err()
+			}
+		}
+		if c.Ref != ref {
+			c = nil
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// Click returns one click.
+func (s *Store) Click(ctx context.Context, ref clickid.Ref) (c *capture.Click, err error) {
+	err = s.view(ctx, func(txn *badger.Txn) (err error) {
+		var k keys
+		if c, err = getClick(txn, &k, ref); err == nil && c == nil {
+			err = capture.ErrNotFound
+		}
+		return err
+	})
+	return c, err
+}
+
+// Conversion returns one conversion.
+func (s *Store) Conversion(ctx context.Context, id attribution.ConversionID) (c *capture.Conversion, err error) {
+	err = s.view(ctx, func(txn *badger.Txn) (err error) {
+		var k keys
+		if c, err = getRecord[capture.Conversion](txn, k.conversion(id)); err == nil && c == nil {
+			err = capture.ErrNotFound
+		}
+		return err
+	})
+	return c, err
+}
+
+// ClickConversions returns the booked conversions of one click.
+func (s *Store) ClickConversions(ctx context.Context, ref clickid.Ref) (list []*capture.Conversion, err error) {
+	err = s.view(ctx, func(txn *badger.Txn) error {
+		var k keys
+		known, err := getKnown(txn, &k, ref)
+		if err != nil {
+			return err
+		}
+		for _, n := range known {
+			c, err := getRecord[capture.Conversion](txn, k.conversion(n.ID))
+			if err != nil {
+				return err
+			}
+			if c != nil && c.State.Booked {
+				list = append(list, c)
+			}
+		}
+		return nil
+	})
+	return list, err
+}
+
+// scan says which keys to walk, in which order.
+type scan struct {
+	prefix []byte
+	// from is the first key to visit, or where there is none the next one in
+	// the order of the walk; nil begins at the end of the prefix.
+	from    []byte
+	reverse bool
+}
+
+// after is a key behind all of a prefix.
+var after = bytes.Repeat([]byte{0xff}, 32)
+
+// scan calls visit for each key until it returns false. Values are in the
+// tables beside their keys, so fetching them ahead would only cost.
+func (s *Store) scan(ctx context.Context, txn *badger.Txn, w scan, visit func(*badger.Item) (bool, error)) error {
+	o := badger.DefaultIteratorOptions
+	o.PrefetchValues = false
+	o.Prefix = w.prefix
+	o.Reverse = w.reverse
+	it := txn.NewIterator(o)
+	defer it.Close()
+	p := pace{ctx: ctx, closing: s.gate.closing}
+	from := w.from
+	if from == nil {
+		from = w.prefix
+		if w.reverse {
+			from = append(bytes.Clone(w.prefix), after...)
+		}
+	}
+	for it.Seek(from); it.Valid(); it.Next() {
+		if err := p.step(); err != nil {
+			return err
+		}
+		item := it.Item()
+		more, err := visit(item)
+		if err != nil {
+			return err
+		}
+		if !more {
+			return nil
+		}
+	}
+	return p.now()
+}
+
+// decode reads the record of an item.
+func decode[T any](item *badger.Item) (*T, error) {
+	r := new(T)
+	err := item.Value(func(v []byte) error { return capture.DecodeRecord(v, r) })
+	if err != nil {
+		return nil, fmt.Errorf("%w: reading a record of kind %q: %w", errDamaged, item.Key()[0], err)
+	}
+	return r, nil
+}

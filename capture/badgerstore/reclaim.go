@@ -1,0 +1,196 @@
+package badgerstore
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// Deletions only add to a Badger store: each is a tombstone in the newest
+// level, and the record is on disk until compaction has carried the tombstone
+// down to it. On a store that is written little that is never. So after
+// substantial deletions the way down is forced, while the store serves:
+//
+//  1. The memtable is pushed over its edge with filler, of which the last
+//     step leaves nothing. (DropPrefix would flush it, too, but holds
+//     Badger's lock meanwhile: all reads wait, for up to a second.)
+//  2. Flatten carries everything to the last level, where tombstones and what
+//     they delete meet and vanish. It runs beside reads and writes. Only Close
+//     has to wait for it, some seconds for each GB; a process that cannot wait
+//     may be killed. Flatten leaves level 0 alone while there is no other, so
+//     a store that is that small does get a DropPrefix, of the filler.
+//
+// What the filler costs is 8 MiB of writing to the log, and once more as a
+// table that goes at once.
+const (
+	reclaimBytes = 32 << 20       // enough to be worth it, for small stores
+	reclaimShare = 20             // one twentieth of the store is, for large ones
+	reclaimEvery = 24 * time.Hour // and then whatever there is
+
+	readersPatience = 10 * time.Second
+	flushPatience   = time.Minute
+
+	fillerSize = 512 << 10
+	fillers    = 2 // in one transaction, 1 MiB, which Badger's limit allows
+)
+
+// reclaim gives the space of what was deleted back to the disk, if that is due.
+func (s *Store) reclaim(ctx context.Context, now time.Time) error {
+	pending := s.deleted
+	since := now.Sub(time.Unix(int64(pending.since), 0)) //nolint:gosec // we wrote it
+	if pending.bytes == 0 ||
+		pending.bytes < uint64(max(reclaimBytes, s.guard.bytes.Load()/reclaimShare)) && //nolint:gosec // not negative
+			since >= 0 && since < reclaimEvery {
+		return nil
+	}
+	start := time.Now()
+	s.guard.measure()
+	before := s.guard.bytes.Load()
+	s.mu.Lock()
+	target := s.ts // of the last deletion or later
+	s.mu.Unlock()
+
+	// What a reader may still want is kept by compaction, and would be kept
+	// from then on.
+	ok, err := s.await(ctx, readersPatience, func() bool { return s.gate.oldest() >= target })
+	if err != nil || !ok {
+		return err // it is due again at the next sweep
+	}
+	if err := s.flush(ctx); err != nil {
+		return err
+	}
+	if err := s.compact(); err != nil {
+		return fmt.Errorf("giving back the space of what was deleted: %w", err)
+	}
+	err = s.eraseNow(func(d *eraser) error {
+		for i := range fillers {
+			if err := d.txn.Delete([]byte{kindFiller, byte(i)}); err != nil {
+				return err
+			}
+		}
+		d.sum = deleted{since: uint64(max(now.Unix(), 0))} //nolint:gosec // not negative
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	s.guard.measure()
+	s.log.Info("the space of deleted records was given back", zap.String("store", s.home.dir),
+		zap.String("before", size(before)), zap.String("after", size(s.guard.bytes.Load())),
+		zap.Duration("took", time.Since(start)))
+	return nil
+}
+
+// compact carries all tables to the last level.
+func (s *Store) compact() error {
+	small := true
+	for _, l := range s.db.Levels()[1:] {
+		small = small && l.NumTables == 0
+	}
+	if small {
+		// Badger refuses writes meanwhile, so nobody may try.
+		s.mu.Lock()
+		err := s.db.DropPrefix([]byte{kindFiller})
+		s.mu.Unlock()
+		if err != nil {
+			return err
+		}
+	}
+	return s.db.Flatten(1)
+}
+
+// await asks again and again whether something is so, for a while.
+func (s *Store) await(ctx context.Context, limit time.Duration, so func() bool) (bool, error) {
+	for end := time.Now().Add(limit); !so(); {
+		if time.Now().After(end) {
+			return false, nil
+		}
+		if err := s.pause(ctx, 10*time.Millisecond); err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// flush makes Badger write everything up to now from memory into tables.
+// Memtables are written in order, so it is done when there is a table with the
+// timestamp of now or a later one.
+func (s *Store) flush(ctx context.Context) error {
+	var target uint64
+	flushed := func() bool {
+		for _, t := range s.db.Tables() {
+			if t.MaxVersion >= target {
+				return true
+			}
+		}
+		return false
+	}
+	if err := s.erase(ctx, s.poke); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	target = s.ts // with that
+	s.mu.Unlock()
+	filler := make([]byte, fillerSize)
+	log := s.newestLog()
+	for range memTableSize/(fillers*fillerSize) + 1 {
+		if flushed() || s.newestLog() != log {
+			break // full, and on its way
+		}
+		err := s.erase(ctx, func(d *eraser) error {
+			for i := range fillers {
+				if err := d.txn.Set([]byte{kindFiller, byte(i)}, filler); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	ok, err := s.await(ctx, flushPatience, flushed)
+	if err == nil && !ok {
+		err = fmt.Errorf("giving back the space of what was deleted: the disk took longer than %s", flushPatience)
+	}
+	return err
+}
+
+// newestLog names the log of the memtable in use.
+func (s *Store) newestLog() string {
+	names, _ := filepath.Glob(filepath.Join(s.home.dir, "*.mem")) // the pattern is good
+	if len(names) == 0 {
+		return ""
+	}
+	return slices.Max(names)
+}
+
+// poke touches the tables in which tombstones got stuck, because somebody was
+// reading when they arrived at the last level: a deletion of nothing in a
+// table's range makes compaction visit it once more.
+func (s *Store) poke(d *eraser) error {
+	tables := s.db.Tables()
+	for _, t := range tables[:min(len(tables), pokeMax)] {
+		if t.StaleDataSize == 0 || len(t.Left) <= versionSize {
+			continue
+		}
+		key := append(append([]byte(nil), t.Left[:len(t.Left)-versionSize]...), 0)
+		if string(key) >= string(t.Right) {
+			continue
+		}
+		if err := d.txn.Delete(key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pokeMax keeps the transaction within Badger's bounds.
+const pokeMax = 10_000
+
+// versionSize is what Badger appends to a key.
+const versionSize = 8

@@ -1,0 +1,180 @@
+package badgerstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+	"go.uber.org/zap"
+
+	"github.com/caddy-capture/caddy-capture/capture"
+)
+
+// errDamaged: a record cannot be read, so the store must not be built upon.
+var errDamaged = errors.New("the store is damaged")
+
+// Store is an open store.
+type Store struct {
+	home     *home
+	db       *badger.DB
+	gate     *gate
+	guard    *guard
+	log      *zap.Logger
+	position capture.Position
+	failure  atomic.Pointer[error]
+
+	// mu is held by whoever writes: the committer or a sweep. What follows
+	// belongs to the writer.
+	mu    sync.Mutex
+	ts    uint64 // of the last transaction
+	state state
+	cells cellCache
+	spans map[uint32]span // markers written last
+	// results are those of the last batch, should it be sent again.
+	results []capture.Result
+	// commitAt commits a transaction; tests replace it.
+	commitAt func(txn *badger.Txn, ts uint64) error
+
+	// sweeping admits one sweep at a time, which deleted belongs to. It is
+	// taken before mu.
+	sweeping sync.Mutex
+	deleted  deleted
+
+	quarantineMu sync.Mutex
+	quarantine   map[capture.Reason]int64
+
+	stop chan struct{} // closed to end the goroutines of work
+	work sync.WaitGroup
+}
+
+// Position returns where the counters stood when the store was opened.
+func (s *Store) Position() capture.Position { return s.position }
+
+// Status tells the state of the store.
+func (s *Store) Status() capture.StoreStatus {
+	st := capture.StoreStatus{
+		Writable: true,
+		Bytes:    s.guard.bytes.Load(), Free: s.guard.free.Load(), Reserve: s.guard.reserve.Load(),
+	}
+	if s.guard.full.Load() {
+		st.Writable, st.Why = false, s.guard.why()
+	}
+	if err := s.failed(); err != nil {
+		st.Writable, st.Failed, st.Why = false, true, err.Error()
+	}
+	s.quarantineMu.Lock()
+	defer s.quarantineMu.Unlock()
+	st.Quarantine = maps.Clone(s.quarantine)
+	return st
+}
+
+// failed returns the error with which the store failed, if it did.
+func (s *Store) failed() error {
+	if p := s.failure.Load(); p != nil {
+		return *p
+	}
+	return nil
+}
+
+// fail stops all writing for good. After a failed sync nobody knows what is on
+// disk and what only seems to be, so nothing may be built upon it.
+func (s *Store) fail(err error) error {
+	err = fmt.Errorf("%w: %w", capture.ErrFatal, err)
+	s.failure.CompareAndSwap(nil, &err)
+	return s.failed()
+}
+
+// closeLimit bounds the wait for Badger, which tries for ever to write its
+// memtable to a disk that has failed.
+const closeLimit = time.Minute
+
+// Close waits for what is under way and closes the store.
+func (s *Store) Close(next uint64) error {
+	if !s.gate.close() {
+		return capture.ErrClosed
+	}
+	close(s.stop)
+	s.work.Wait()
+	var err error
+	if next > 0 && s.failed() == nil && s.guard.check() == nil {
+		err = s.saveLease(next)
+	}
+	done := make(chan error, 1)
+	go func() {
+		done <- s.db.Close()
+		s.home.release()
+	}()
+	select {
+	case closing := <-done:
+		if closing != nil && err == nil {
+			err = fmt.Errorf("closing the store in %q: %w", s.home.dir, closing)
+		}
+	case <-time.After(closeLimit):
+		err = fmt.Errorf("closing the store in %q: the disk did not finish within %s; what was acknowledged is safe in the log",
+			s.home.dir, closeLimit)
+	}
+	return err
+}
+
+func (s *Store) saveLease(next uint64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := s.state
+	st.lease = next
+	return s.write(func(txn *badger.Txn) error { return txn.Set(keyState, st.encode()) })
+}
+
+// view runs f on what is durable now.
+func (s *Store) view(ctx context.Context, f func(txn *badger.Txn) error) error {
+	if err := ctx.Err(); err != nil {
+		return context.Cause(ctx)
+	}
+	ts, err := s.gate.read()
+	if err != nil {
+		return err
+	}
+	defer s.gate.done(ts)
+	txn := s.db.NewTransactionAt(ts, false)
+	defer txn.Discard()
+	return f(txn)
+}
+
+// write runs f in a transaction of its own and makes it durable. The caller
+// holds mu. An error of f means that nothing was written.
+func (s *Store) write(f func(txn *badger.Txn) error) error {
+	if err := s.failed(); err != nil {
+		return err
+	}
+	txn := s.db.NewTransactionAt(s.ts, true)
+	defer txn.Discard()
+	if err := f(txn); err != nil {
+		return err
+	}
+	return s.finish(txn)
+}
+
+// finish commits a transaction. The caller holds mu.
+func (s *Store) finish(txn *badger.Txn) error {
+	ts := s.ts + 1
+	err := s.commitAt(txn, ts)
+	switch {
+	case err == nil:
+	case errors.Is(err, badger.ErrTxnTooBig):
+		return fmt.Errorf("%w: %w", capture.ErrTooLarge, err)
+	default:
+		// Badger may have written it, in part or in memory only.
+		return s.fail(fmt.Errorf("writing to the disk of %q: %w", s.home.dir, err))
+	}
+	s.ts = ts
+	s.gate.publish(ts)
+	s.db.SetDiscardTs(s.gate.oldest())
+	return nil
+}
+
+var _ capture.Store = (*Store)(nil)
+var _ capture.Engine = (*Engine)(nil)

@@ -1,0 +1,264 @@
+package badgerstore
+
+import (
+	"context"
+	"encoding/binary"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/caddy-capture/caddy-capture/capture"
+)
+
+const (
+	// sweepStep is how many records one transaction deletes: few enough that
+	// a commit which waits for it does so for some milliseconds.
+	sweepStep = 500
+	// sweepPause lets those who wait go first.
+	sweepPause = time.Millisecond
+)
+
+// Sweep deletes what is kept no longer and gives its space back.
+func (s *Store) Sweep(ctx context.Context, now time.Time, keep capture.Retention) (capture.SweepResult, error) {
+	var r capture.SweepResult
+	if err := s.gate.enter(); err != nil {
+		return r, err
+	}
+	defer s.gate.leave()
+	s.sweeping.Lock()
+	defer s.sweeping.Unlock()
+
+	var err error
+	if keep.Clicks > 0 {
+		if r.Blocks, err = s.sweepClicks(ctx, now.Add(-keep.Clicks)); err != nil {
+			return r, err
+		}
+	}
+	if keep.Journal > 0 {
+		if r.Entries, err = s.sweepJournal(ctx, now.Add(-keep.Journal)); err != nil {
+			return r, err
+		}
+	}
+	if keep.Conversions > 0 {
+		for _, kind := range []byte{kindBooked, kindTest, kindUnbooked} {
+			n, err := s.sweepConversions(ctx, kind, now.Add(-keep.Conversions))
+			r.Conversions += n
+			if err != nil {
+				return r, err
+			}
+		}
+	}
+	return r, s.reclaim(ctx, now)
+}
+
+// deleted is what was deleted since space was last given back, kept on disk
+// so that a restart does not forget it.
+type deleted struct {
+	bytes uint64
+	since uint64 // Unix seconds of the last time, 0 for never
+}
+
+func (d deleted) encode() []byte {
+	b := append(make([]byte, 0, 16), recordFormat)
+	b = binary.AppendUvarint(b, d.bytes)
+	return binary.AppendUvarint(b, d.since)
+}
+
+func decodeDeleted(data []byte) (d deleted, err error) {
+	err = decodeUvarints(data, "note of deletions", &d.bytes, &d.since)
+	return d, err
+}
+
+// eraser is a transaction that deletes.
+type eraser struct {
+	txn     *badger.Txn
+	keys    keys
+	bytes   int64 // what the deleted records took
+	sum     deleted
+	waiting map[capture.Reason]int64
+}
+
+// erase runs f in one transaction, then makes way for others.
+func (s *Store) erase(ctx context.Context, f func(d *eraser) error) error {
+	if err := s.eraseNow(f); err != nil {
+		return err
+	}
+	return s.pause(ctx, sweepPause)
+}
+
+func (s *Store) eraseNow(f func(d *eraser) error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.guard.checkDelete(); err != nil {
+		return err
+	}
+	d := &eraser{waiting: make(map[capture.Reason]int64), sum: s.deleted}
+	err := s.write(func(txn *badger.Txn) error {
+		d.txn = txn
+		if err := f(d); err != nil {
+			return err
+		}
+		d.sum.bytes += uint64(max(d.bytes, 0)) //nolint:gosec // not negative
+		return txn.Set(keyDeleted, d.sum.encode())
+	})
+	if err != nil {
+		return err
+	}
+	s.deleted = d.sum
+	s.countWaiting(d.waiting)
+	return nil
+}
+
+// pause waits, but not beyond the end of ctx or of the store.
+func (s *Store) pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-s.gate.closing:
+		return capture.ErrClosed
+	case <-timer.C:
+		return nil
+	}
+}
+
+// sweepJournal deletes the entries that arrived before cutoff, in order, up to
+// the first younger one.
+func (s *Store) sweepJournal(ctx context.Context, cutoff time.Time) (n int, err error) {
+	type old struct {
+		seq     uint64
+		size    int64
+		waiting bool
+	}
+	var next uint64
+	for {
+		var batch []old
+		err := s.view(ctx, func(txn *badger.Txn) error {
+			var k keys
+			w := scan{prefix: []byte{kindEntry}, from: k.number(kindEntry, next)}
+			return s.scan(ctx, txn, w, func(item *badger.Item) (bool, error) {
+				e, err := decode[capture.Entry](item)
+				if err != nil || !e.Time.Before(cutoff) {
+					return false, err
+				}
+				batch = append(batch, old{keyNumber(item.Key()), item.EstimatedSize(), e.Waiting()})
+				return len(batch) < sweepStep, nil
+			})
+		})
+		if err != nil || len(batch) == 0 {
+			return n, err
+		}
+		err = s.erase(ctx, func(d *eraser) error {
+			for _, e := range batch {
+				if err := d.txn.Delete(d.keys.number(kindEntry, e.seq)); err != nil {
+					return err
+				}
+				d.bytes += e.size
+				if !e.waiting {
+					continue
+				}
+				// It may have left quarantine since it was read.
+				key := d.keys.number(kindWaiting, e.seq)
+				reason, err := getCopy(d.txn, key)
+				if err != nil || reason == nil {
+					return err
+				}
+				d.waiting[capture.Reason(reason)]--
+				if err := d.txn.Delete(key); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return n, err
+		}
+		n += len(batch)
+		next = batch[len(batch)-1].seq + 1
+	}
+}
+
+// sweepConversions deletes the conversions of one index that happened before
+// cutoff. The sums that they are in stay.
+func (s *Store) sweepConversions(ctx context.Context, kind byte, cutoff time.Time) (n int, err error) {
+	// Each deletion reads and changes two records, so the steps are smaller.
+	const step = sweepStep / 4
+	from := []byte{kind}
+	for {
+		var batch [][]byte
+		err := s.view(ctx, func(txn *badger.Txn) error {
+			return s.scan(ctx, txn, scan{prefix: []byte{kind}, from: from}, func(item *badger.Item) (bool, error) {
+				if !indexTime(item.Key()).Before(cutoff) {
+					return false, nil
+				}
+				batch = append(batch, item.KeyCopy(nil))
+				return len(batch) < step, nil
+			})
+		})
+		if err != nil || len(batch) == 0 {
+			return n, err
+		}
+		erased := 0
+		err = s.erase(ctx, func(d *eraser) error {
+			for _, index := range batch {
+				ok, err := d.conversion(index, cutoff)
+				if err != nil {
+					return err
+				}
+				if ok {
+					erased++
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return n, err
+		}
+		n += erased
+		from = append(batch[len(batch)-1], 0)
+	}
+}
+
+// conversion deletes one conversion by its index key, unless it changed since
+// that was read.
+func (d *eraser) conversion(index []byte, cutoff time.Time) (bool, error) {
+	id := indexID(index)
+	key := d.keys.conversion(id)
+	c, err := getRecord[capture.Conversion](d.txn, key)
+	if err != nil {
+		return false, err
+	}
+	if c == nil || !c.State.Time.Before(cutoff) || string(d.keys.indexOf(c)) != string(index) {
+		return false, nil
+	}
+	if item, err := d.txn.Get(key); err == nil {
+		d.bytes += item.EstimatedSize()
+	}
+	if err := d.txn.Delete(key); err != nil {
+		return false, err
+	}
+	if err := d.txn.Delete(index); err != nil {
+		return false, err
+	}
+	return true, d.forget(c)
+}
+
+// forget takes a conversion out of the list of its click.
+func (d *eraser) forget(c *capture.Conversion) error {
+	known, err := getKnown(d.txn, &d.keys, c.Click)
+	if err != nil {
+		return err
+	}
+	var rest []byte
+	for _, k := range known {
+		if k.ID != c.ID {
+			rest = appendKnown(rest, k)
+		}
+	}
+	key := d.keys.known(c.Click)
+	if rest == nil {
+		return d.txn.Delete(key)
+	}
+	return d.txn.Set(key, rest)
+}

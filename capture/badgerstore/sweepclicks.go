@@ -1,0 +1,158 @@
+package badgerstore
+
+import (
+	"context"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/caddy-capture/caddy-capture/capture"
+)
+
+// marker is a quarter of an hour and the blocks that may have clicks of it.
+type marker struct {
+	quarter uint32
+	span    span
+}
+
+// sweepClicks deletes the blocks of which all clicks were before cutoff. A
+// block is in the spans of all quarters it has clicks of, so it may go when it
+// is in none of a quarter that is still kept. Spans say too much rather than
+// too little, so some blocks go later than they could.
+func (s *Store) sweepClicks(ctx context.Context, cutoff time.Time) (n int, err error) {
+	var expired []marker
+	var gone, kept []span
+	var snapshot uint64
+	err = s.view(ctx, func(txn *badger.Txn) error {
+		snapshot = txn.ReadTs()
+		return s.scan(ctx, txn, scan{prefix: []byte{kindQuarter}}, func(item *badger.Item) (bool, error) {
+			m := marker{quarter: keyQuarter(item.Key())}
+			err := item.Value(func(v []byte) (err error) {
+				m.span, err = decodeSpan(v)
+				return err
+			})
+			end := time.Unix(int64(m.quarter)*int64(capture.CellSpan/time.Second), 0).Add(capture.CellSpan)
+			if end.After(cutoff) {
+				kept = append(kept, m.span)
+			} else {
+				gone = append(gone, m.span)
+				expired = append(expired, m)
+			}
+			return err == nil, err
+		})
+	})
+	if err != nil || len(expired) == 0 {
+		return 0, err
+	}
+	for _, sp := range subtractSpans(joinSpans(gone), joinSpans(kept)) {
+		deleted, err := s.sweepBlocks(ctx, sp, snapshot)
+		n += deleted
+		if err != nil {
+			return n, err
+		}
+	}
+	return n, s.sweepMarkers(ctx, expired)
+}
+
+// subtractSpans returns what is in a but not in b; both are joined.
+func subtractSpans(a, b []span) []span {
+	var rest []span
+	for _, sp := range a {
+		for len(b) > 0 && b[0].last < sp.first {
+			b = b[1:]
+		}
+		for i := 0; i < len(b) && b[i].first <= sp.last && sp.first <= sp.last; i++ {
+			if b[i].first > sp.first {
+				rest = append(rest, span{sp.first, b[i].first - 1})
+			}
+			if b[i].last >= sp.last {
+				sp.first, sp.last = 1, 0 // nothing is left
+				break
+			}
+			sp.first = b[i].last + 1
+		}
+		if sp.first <= sp.last {
+			rest = append(rest, sp)
+		}
+	}
+	return rest
+}
+
+// sweepBlocks deletes the blocks of a span. Those that are newer than the
+// snapshot in which the markers were read stay: they may be of any quarter.
+func (s *Store) sweepBlocks(ctx context.Context, sp span, snapshot uint64) (n int, err error) {
+	for sp.first <= sp.last {
+		var numbers []uint64
+		var bytes int64
+		next := sp.last + 1
+		err := s.view(ctx, func(txn *badger.Txn) error {
+			var k keys
+			w := scan{prefix: []byte{kindBlock}, from: k.number(kindBlock, sp.first)}
+			return s.scan(ctx, txn, w, func(item *badger.Item) (bool, error) {
+				number := keyNumber(item.Key())
+				if number > sp.last {
+					return false, nil
+				}
+				if len(numbers) == sweepStep {
+					next = number
+					return false, nil
+				}
+				if item.Version() <= snapshot {
+					numbers = append(numbers, number)
+					bytes += item.EstimatedSize()
+				}
+				return true, nil
+			})
+		})
+		if err != nil {
+			return n, err
+		}
+		if len(numbers) > 0 {
+			err = s.erase(ctx, func(d *eraser) error {
+				d.bytes = bytes
+				for _, number := range numbers {
+					if err := d.txn.Delete(d.keys.number(kindBlock, number)); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+			if err != nil {
+				return n, err
+			}
+			n += len(numbers)
+		}
+		sp.first = next
+	}
+	return n, nil
+}
+
+// sweepMarkers deletes the markers of expired quarters, but not those that
+// changed meanwhile: they have new blocks, which the next sweep deletes.
+func (s *Store) sweepMarkers(ctx context.Context, expired []marker) error {
+	for len(expired) > 0 {
+		step := expired[:min(sweepStep, len(expired))]
+		expired = expired[len(step):]
+		err := s.erase(ctx, func(d *eraser) error {
+			for _, m := range step {
+				key := d.keys.quarter(m.quarter)
+				data, err := getCopy(d.txn, key)
+				if err != nil {
+					return err
+				}
+				if string(data) != string(m.span.encode()) {
+					continue
+				}
+				if err := d.txn.Delete(key); err != nil {
+					return err
+				}
+				delete(s.spans, m.quarter)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,261 @@
+package badgerstore
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/caddy-capture/caddy-capture/attribution"
+	"github.com/caddy-capture/caddy-capture/capture"
+	"github.com/caddy-capture/caddy-capture/capture/clickid"
+)
+
+// tx is one batch on its way to the disk. What it changes in the store's
+// memory is kept here until the batch is durable.
+type tx struct {
+	s    *Store
+	txn  *badger.Txn
+	keys keys
+	buf  []byte // scratch
+
+	state   state
+	cells   map[capture.Cell]attribution.Counts
+	spans   map[uint32]span
+	waiting map[capture.Reason]int64 // change of the quarantine
+	// fresh: no entry from this number on exists yet, also not in this batch.
+	fresh uint64
+}
+
+func newTx(s *Store) *tx {
+	return &tx{
+		s: s, txn: s.db.NewTransactionAt(s.ts, true), state: s.state, fresh: s.state.seq,
+		cells: make(map[capture.Cell]attribution.Counts), spans: make(map[uint32]span),
+	}
+}
+
+// apply decides the batch and puts all of it into the transaction.
+func (t *tx) apply(b *capture.Batch) error {
+	if err := capture.Apply(t, b); err != nil {
+		return err
+	}
+	t.state.batch = b.Number
+	t.state.lease = max(t.state.lease, b.Lease)
+	for q, sp := range t.spans {
+		if sp != t.s.spans[q] {
+			if err := t.set(t.keys.quarter(q), sp.encode()); err != nil {
+				return err
+			}
+		}
+	}
+	return t.set(keyState, t.state.encode())
+}
+
+// spansMax bounds the memory for markers; a batch touches one or two.
+const spansMax = 256
+
+// done takes over into the store's memory what is durable now.
+func (t *tx) done() {
+	s := t.s
+	s.state = t.state
+	for cell, c := range t.cells {
+		s.cells.put(cell, c)
+	}
+	if len(s.spans) > spansMax {
+		clear(s.spans)
+	}
+	for q, sp := range t.spans {
+		s.spans[q] = sp
+	}
+	s.countWaiting(t.waiting)
+}
+
+// countWaiting changes the counts of the quarantine.
+func (s *Store) countWaiting(change map[capture.Reason]int64) {
+	if len(change) == 0 {
+		return
+	}
+	s.quarantineMu.Lock()
+	defer s.quarantineMu.Unlock()
+	for reason, n := range change {
+		if s.quarantine[reason] += n; s.quarantine[reason] == 0 {
+			delete(s.quarantine, reason)
+		}
+	}
+}
+
+func (t *tx) set(key, value []byte) error {
+	if len(value) > maxValue {
+		return fmt.Errorf("%w: a record of kind %q has %d bytes", capture.ErrTooLarge, key[0], len(value))
+	}
+	return tooLarge(t.txn.Set(key, value))
+}
+
+func (t *tx) delete(key []byte) error { return tooLarge(t.txn.Delete(key)) }
+
+func tooLarge(err error) error {
+	if errors.Is(err, badger.ErrTxnTooBig) {
+		return fmt.Errorf("%w: %w", capture.ErrTooLarge, err)
+	}
+	return err
+}
+
+// PutBlock stores the clicks of one block and notes the quarters they are of.
+func (t *tx) PutBlock(b *capture.Block) error {
+	t.state.lease = max(t.state.lease, b.Number+1)
+	for _, c := range b.Clicks {
+		if err := t.mark(capture.QuarterOf(c.Time), b.Number); err != nil {
+			return err
+		}
+	}
+	return t.set(t.keys.number(kindBlock, b.Number), capture.EncodeBlock(b))
+}
+
+// mark makes the quarter's span include the block.
+func (t *tx) mark(quarter uint32, block uint64) error {
+	sp, ok := t.spans[quarter]
+	if !ok {
+		sp, ok = t.s.spans[quarter]
+	}
+	if !ok {
+		data, err := t.get(t.keys.quarter(quarter))
+		if err != nil {
+			return err
+		}
+		sp = span{first: block}
+		if data != nil {
+			if sp, err = decodeSpan(data); err != nil {
+				return err
+			}
+		}
+	}
+	sp.first = min(sp.first, block)
+	if block > sp.last || sp.last == 0 {
+		sp.last = block | (spanRound - 1)
+	}
+	t.spans[quarter] = sp
+	return nil
+}
+
+// Click returns the click, or nil.
+func (t *tx) Click(ref clickid.Ref) (*capture.Click, error) { return getClick(t.txn, &t.keys, ref) }
+
+// Known lists the conversions of a click.
+func (t *tx) Known(ref clickid.Ref) ([]capture.Known, error) { return getKnown(t.txn, &t.keys, ref) }
+
+// Conversion returns one conversion, or nil.
+func (t *tx) Conversion(id attribution.ConversionID) (*capture.Conversion, error) {
+	return getRecord[capture.Conversion](t.txn, t.keys.conversion(id))
+}
+
+// PutConversion stores c and keeps the listings in step.
+func (t *tx) PutConversion(c, old *capture.Conversion) error {
+	data, err := capture.EncodeRecord(c)
+	if err != nil {
+		return err
+	}
+	if err := t.set(t.keys.conversion(c.ID), data); err != nil {
+		return err
+	}
+	index := t.keys.indexOf(c)
+	if old != nil {
+		was := t.keys.indexOf(old)
+		if string(was) == string(index) {
+			return nil
+		}
+		if err := t.delete(was); err != nil {
+			return err
+		}
+		return t.set(index, nil)
+	}
+	if err := t.set(index, nil); err != nil {
+		return err
+	}
+	key := t.keys.known(c.Click)
+	list, err := t.get(key)
+	if err != nil {
+		return err
+	}
+	return t.set(key, appendKnown(list, capture.Known{ID: c.ID, Dedup: c.Dedup}))
+}
+
+// AddCounts adds to the sums of one cell.
+func (t *tx) AddCounts(cell capture.Cell, c attribution.Counts) error {
+	t.buf = t.buf[:0]
+	key := t.keys.cell(&cell, t.buf)
+	sum, ok := t.cells[cell]
+	if !ok {
+		sum, ok = t.s.cells[cell]
+	}
+	if !ok {
+		data, err := t.get(key)
+		if err != nil {
+			return err
+		}
+		if data != nil {
+			if sum, err = decodeCell(data, &cell); err != nil {
+				return err
+			}
+		}
+	} else {
+		sum = sum.Clone() // the batch may come to nothing
+	}
+	sum.Add(c)
+	t.cells[cell] = sum
+	if sum.IsZero() {
+		return t.delete(key)
+	}
+	data, err := encodeCell(&cell, &sum)
+	if err != nil {
+		return err
+	}
+	return t.set(key, data)
+}
+
+// Entry returns one journal entry, or nil.
+func (t *tx) Entry(seq uint64) (*capture.Entry, error) {
+	return getRecord[capture.Entry](t.txn, t.keys.number(kindEntry, seq))
+}
+
+// PutEntry stores a journal entry and keeps the quarantine in step.
+func (t *tx) PutEntry(e *capture.Entry) error {
+	data, err := capture.EncodeRecord(e)
+	if err != nil {
+		return err
+	}
+	if err := t.set(t.keys.number(kindEntry, e.Seq), data); err != nil {
+		return err
+	}
+	var was []byte
+	key := t.keys.number(kindWaiting, e.Seq)
+	if e.Seq < t.fresh {
+		if was, err = t.get(key); err != nil {
+			return err
+		}
+	} else {
+		t.fresh = e.Seq + 1
+		t.state.seq = max(t.state.seq, e.Seq+1)
+	}
+	if was != nil {
+		t.wait(capture.Reason(was), -1)
+	}
+	switch {
+	case e.Waiting():
+		t.wait(e.Reason, 1)
+		return t.set(key, []byte(e.Reason))
+	case was != nil:
+		return t.delete(key)
+	}
+	return nil
+}
+
+func (t *tx) wait(reason capture.Reason, n int64) {
+	if t.waiting == nil {
+		t.waiting = make(map[capture.Reason]int64)
+	}
+	t.waiting[reason] += n
+}
+
+func (t *tx) get(key []byte) ([]byte, error) { return getCopy(t.txn, key) }
+
+var _ capture.Tx = (*tx)(nil)

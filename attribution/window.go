@@ -25,7 +25,9 @@ func Deadline(click time.Time, window time.Duration) time.Time {
 
 // ReadTime reads a sender's timestamp: Unix time in seconds (10 digits),
 // milliseconds (13) or microseconds (16), RFC 3339, or a date and time without
-// zone ("2006-01-02 15:04:05", also with a T), which is UTC.
+// zone ("2006-01-02 15:04:05", also with a T), which is UTC. A year that cannot
+// be written in four digits is refused, for such a time could not be stored as
+// text, and year 1, which empty dates have and the zero time.
 func ReadTime(s string) (time.Time, error) {
 	v := strings.TrimSpace(s)
 	if v == "" {
@@ -49,9 +51,14 @@ func ReadTime(s string) (time.Time, error) {
 		return time.Time{}, fmt.Errorf("reading time %q: Unix time has 10 digits in seconds, 13 in milliseconds or 16 in microseconds", clip(s))
 	}
 	for _, layout := range []string{time.RFC3339, time.DateTime, "2006-01-02T15:04:05"} {
-		if t, err := time.Parse(layout, v); err == nil {
-			return t.UTC(), nil
+		t, err := time.Parse(layout, v)
+		if err != nil {
+			continue
 		}
+		if t = t.UTC(); t.Year() <= 1 || t.Year() > 9999 {
+			return time.Time{}, fmt.Errorf("reading time %q: an impossible year: send no time where there is none", clip(s))
+		}
+		return t, nil
 	}
 	// A plus sign in a query string arrives as a blank unless it is escaped.
 	if i := strings.LastIndexByte(v, ' '); i > 0 {

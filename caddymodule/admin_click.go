@@ -58,7 +58,9 @@ func adminClick(c *adminCall) error {
 	if err != nil {
 		return err
 	}
-	id := c.lease.codec.Encode(ref)
+	// As it was asked for, not encoded anew: since a change of the key that
+	// would be another ID than the one that travelled.
+	id := strings.ToLower(given)
 	if click == nil && len(conversions) == 0 {
 		return caddy.APIError{
 			HTTPStatus: http.StatusNotFound,

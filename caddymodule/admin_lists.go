@@ -71,7 +71,7 @@ type historyAnswer struct {
 func (l *lease) showConversion(c *capture.Conversion) conversionAnswer {
 	s := &c.State
 	a := conversionAnswer{
-		ID: c.ID.String(), ClickID: l.codec.Encode(c.Click), ClickTime: timestamp{c.ClickTime},
+		ID: c.ID.String(), ClickID: l.codec.EncodeAs(c.Key, c.Click), ClickTime: timestamp{c.ClickTime},
 		Campaign: c.Campaign, Source: c.Source, Destination: c.Destination, Subs: showParams(c.Subs),
 		claimAnswer: showClaim(s.Event, s.TxID, s.Status, s.Payout, s.HasPayout),
 		Time:        timestamp{s.Time}, LagSeconds: int64(c.Lag() / time.Second), Dedup: c.Dedup.String(), Test: c.Test,
@@ -179,7 +179,7 @@ func (l *lease) showEntry(e *capture.Entry) entryAnswer {
 		a.Raw.BodyBase64 = raw.Body
 	}
 	if e.HasClick {
-		a.ClickID = l.codec.Encode(e.Click)
+		a.ClickID = l.codec.EncodeAs(e.Key, e.Click)
 	}
 	if e.Conversion != (attribution.ConversionID{}) {
 		a.ConversionID = e.Conversion.String()
@@ -223,11 +223,13 @@ func adminJournal(c *adminCall) error {
 		return c.followJournal(reader, q, limit)
 	}
 	answer := journalAnswer{Entries: []entryAnswer{}}
+	size := 0
 	err = reader.Journal(c.r.Context(), q, func(e *capture.Entry) bool {
-		if len(answer.Entries) == limit {
-			answer.Next = answer.Entries[limit-1].Seq
+		if n := len(answer.Entries); n == limit || size > maxPageBytes {
+			answer.Next = answer.Entries[n-1].Seq
 			return false
 		}
+		size += rawSize(e)
 		answer.Entries = append(answer.Entries, c.lease.showEntry(e))
 		return true
 	})
@@ -236,6 +238,12 @@ func adminJournal(c *adminCall) error {
 	}
 	return c.answer(answer)
 }
+
+// maxPageBytes ends a page of the journal before its limit where entries are
+// large: an entry can have half a megabyte, and a page a thousand entries.
+var maxPageBytes = 8 << 20
+
+func rawSize(e *capture.Entry) int { return len(e.Raw.URI) + len(e.Raw.Body) }
 
 func wantsStream(accept []string) bool {
 	for _, line := range accept {

@@ -26,9 +26,11 @@ func (c *adminCall) followJournal(reader capture.Reader, q capture.JournalQuery,
 	defer stop()
 	var backlog []*capture.Entry
 	if last > 0 {
+		size := 0
 		err := reader.Journal(c.r.Context(), q, func(e *capture.Entry) bool {
 			backlog = append(backlog, e)
-			return len(backlog) < last
+			size += rawSize(e)
+			return len(backlog) < last && size <= maxPageBytes
 		})
 		if err != nil {
 			return fmt.Errorf("reading the journal: %w", err)

@@ -184,6 +184,15 @@ func TestAdminPages(t *testing.T) {
 	if len(journal.Entries) != 5 || journal.Entries[0].TxID != "6" || journal.Next != journal.Entries[4].Seq {
 		t.Fatalf("journal: %+v", journal)
 	}
+	// Large entries end a page early.
+	usual := maxPageBytes
+	maxPageBytes = 1
+	var short journalAnswer
+	adminGet(t, srv, "/capture/journal?limit=5", &short)
+	maxPageBytes = usual
+	if len(short.Entries) != 1 || short.Next != short.Entries[0].Seq {
+		t.Errorf("a page of large entries: %+v", short)
+	}
 	var rest journalAnswer
 	adminGet(t, srv, fmt.Sprintf("/capture/journal?limit=5&after=%d", journal.Next), &rest)
 	if len(rest.Entries) != 2 || rest.Entries[1].TxID != "0" || rest.Next != 0 {
@@ -286,6 +295,20 @@ func TestAdminErrors(t *testing.T) {
 		if (status == 405) != (header.Get("Allow") != "") {
 			t.Errorf("%s %s: Allow is %q", tc.method, tc.path, header.Get("Allow"))
 		}
+	}
+}
+
+// After a change of the key a click is shown under the ID that travelled.
+func TestAdminClickAfterKeyChange(t *testing.T) {
+	s, _ := trackedSite(t)
+	srv := adminServer(t, adminAPI{})
+	id := s.visit("/go/acme")
+	s.load("capture {\n store memory "+t.Name()+"\n click_id_key 0123456789abcdef-new\n}",
+		"track_click /go/* https://acme.example/?id={click_id}")
+	var c clickAnswer
+	adminGet(t, srv, "/capture/clicks/"+strings.ToUpper(id), &c)
+	if c.ID != id || !strings.HasSuffix(c.URL, id) {
+		t.Errorf("asked for %s, got %s and %s", id, c.ID, c.URL)
 	}
 }
 

@@ -56,7 +56,7 @@ const (
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // capture
 	if d.NextArg() {
-		return d.ArgErr()
+		return wrongArgs(d, "capture { ... }")
 	}
 	once := make(givenOnce)
 	for d.NextBlock(0) {
@@ -71,13 +71,13 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "store":
 			err = a.readStore(d)
 		case "click_id_key":
-			a.ClickIDKeys, err = readArgs(d)
+			a.ClickIDKeys, err = readArgs(d, "<secret> ...")
 		case "retain":
 			err = a.readRetain(d)
 		case "window":
 			a.Window, err = readDuration(d, false)
 		case "visitor_address":
-			if a.VisitorAddress, err = readArg(d); err == nil {
+			if a.VisitorAddress, err = readArg(d, "full|truncated|none"); err == nil {
 				_, err = capture.ParseAddressMode(a.VisitorAddress)
 				err = at(d, err)
 			}
@@ -95,7 +95,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 func (a *App) readStore(d *caddyfile.Dispenser) error {
 	if !d.NextArg() {
-		return d.ArgErr()
+		return wrongArgs(d, "store badger [<directory>]")
 	}
 	engine := d.Val()
 	id := "capture.stores." + engine
@@ -121,7 +121,7 @@ func storeNames() []string {
 
 func (a *App) readRetain(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
-		return d.ArgErr()
+		return wrongArgs(d, "retain { "+retainOptions+", each with a duration }")
 	}
 	a.Retain = new(Retention)
 	once := make(givenOnce)
@@ -148,7 +148,7 @@ func (a *App) readRetain(d *caddyfile.Dispenser) error {
 }
 
 func (a *App) readCampaign(d *caddyfile.Dispenser) error {
-	name, err := readArg(d)
+	name, err := readArg(d, "<name>")
 	if err != nil {
 		return err
 	}
@@ -171,7 +171,7 @@ func (a *App) readCampaign(d *caddyfile.Dispenser) error {
 		case "payout":
 			c.Payout, c.Currency, err = readPayout(d)
 		case "dedup":
-			if c.Dedup, err = readArg(d); err == nil {
+			if c.Dedup, err = readArg(d, "txid|click|event"); err == nil {
 				_, err = attribution.ParseDedup(c.Dedup)
 				err = at(d, err)
 			}
@@ -211,20 +211,28 @@ func at(d *caddyfile.Dispenser, err error) error {
 	return d.WrapErr(err)
 }
 
-// readArg reads the one argument of an option.
-func readArg(d *caddyfile.Dispenser) (string, error) {
+// wrongArgs refuses too few or too many arguments and says how it is written.
+// It comes right after the last argument was read.
+func wrongArgs(d *caddyfile.Dispenser, written string) error {
+	return d.Errf("wrong argument count or unexpected line ending after %q: it is written %s", d.Val(), written)
+}
+
+// readArg reads the one argument of an option. What is wanted is for errors.
+func readArg(d *caddyfile.Dispenser, wanted string) (string, error) {
+	option := d.Val()
 	var s string
 	if !d.AllArgs(&s) {
-		return "", d.ArgErr()
+		return "", wrongArgs(d, option+" "+wanted)
 	}
 	return s, nil
 }
 
 // readArgs reads the arguments of an option that needs at least one.
-func readArgs(d *caddyfile.Dispenser) ([]string, error) {
+func readArgs(d *caddyfile.Dispenser, wanted string) ([]string, error) {
+	option := d.Val()
 	args := d.RemainingArgs()
 	if len(args) == 0 {
-		return nil, d.ArgErr()
+		return nil, wrongArgs(d, option+" "+wanted)
 	}
 	return args, nil
 }
@@ -236,7 +244,7 @@ const forEver = caddy.Duration(-1)
 // "forever".
 func readDuration(d *caddyfile.Dispenser, orForever bool) (caddy.Duration, error) {
 	option := d.Val()
-	s, err := readArg(d)
+	s, err := readArg(d, "<duration>")
 	if err != nil {
 		return 0, err
 	}
@@ -257,7 +265,7 @@ func readDuration(d *caddyfile.Dispenser, orForever bool) (caddy.Duration, error
 // readPayout reads an amount and a currency.
 func readPayout(d *caddyfile.Dispenser) (amount, currency string, err error) {
 	if !d.AllArgs(&amount, &currency) {
-		return "", "", d.ArgErr()
+		return "", "", wrongArgs(d, "payout <amount> <currency>")
 	}
 	if _, err := parseMoney(amount, currency); err != nil {
 		return "", "", d.Errf("payout is \"%s %s\"; allowed are an amount like 12.50 and a currency like USD: %w",

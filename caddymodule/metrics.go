@@ -19,7 +19,8 @@ import (
 var (
 	clicksTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "caddy_capture_clicks_total",
-		Help: "Clicks by campaign and kind. Campaigns beyond the first 200 that visitors' paths name are \"other\".",
+		Help: "Clicks by campaign and kind: counted, bot, prefetch, test, or lost. One that was redirected before it was on disk " +
+			"counts as late besides. Campaigns beyond the first 200 that visitors' paths name are \"other\".",
 	}, []string{"campaign", "kind"})
 
 	postbacksTotal = prometheus.NewCounterVec(prometheus.CounterOpts{

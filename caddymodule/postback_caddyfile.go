@@ -97,7 +97,7 @@ func (p *Postback) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 func (p *Postback) readOption(d *caddyfile.Dispenser) (err error) {
 	switch option := d.Val(); option {
 	case "campaign":
-		p.Campaign, err = readNonEmpty(d)
+		p.Campaign, err = readNonEmpty(d, "<name>")
 	case "fields":
 		p.Fields, err = readWordLists(d, fieldNames(), isField)
 	case "statuses":
@@ -106,21 +106,21 @@ func (p *Postback) readOption(d *caddyfile.Dispenser) (err error) {
 			err = at(d, err)
 		}
 	case "event":
-		p.Event, err = readNonEmpty(d)
+		p.Event, err = readNonEmpty(d, "<name>")
 	case "payout":
 		p.Payout, p.PayoutCurrency, err = readPayout(d)
 	case "currency":
-		if p.Currency, err = readArg(d); err == nil {
+		if p.Currency, err = readArg(d, "<code>"); err == nil {
 			_, err = attribution.ParseCurrency(p.Currency)
 			err = at(d, err)
 		}
 	case "token":
-		err = appendArgs(d, &p.Tokens)
+		err = appendArgs(d, &p.Tokens, "<secret> ...")
 	case "allow":
 		err = p.readAllow(d)
 	case "allow_http":
 		if d.NextArg() {
-			return d.ArgErr()
+			return wrongArgs(d, "allow_http")
 		}
 		p.AllowHTTP = true
 	case "answer":
@@ -129,7 +129,7 @@ func (p *Postback) readOption(d *caddyfile.Dispenser) (err error) {
 		err = p.readQuarantineStatus(d)
 	case "max_body":
 		var size string
-		if size, err = readArg(d); err == nil {
+		if size, err = readArg(d, "<size>"); err == nil {
 			p.MaxBody, err = parseSize(size)
 			err = at(d, err)
 		}
@@ -148,7 +148,7 @@ func isStatus(word string) bool {
 func readWordLists(d *caddyfile.Dispenser, allowed string, isKey func(string) bool) (map[string][]string, error) {
 	block := d.Val()
 	if d.NextArg() {
-		return nil, d.ArgErr()
+		return nil, wrongArgs(d, block+" { ... } with lines that begin with "+allowed)
 	}
 	lists := make(map[string][]string)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
@@ -159,7 +159,7 @@ func readWordLists(d *caddyfile.Dispenser, allowed string, isKey func(string) bo
 		if _, ok := lists[key]; ok {
 			return nil, d.Errf("%s is given twice in %s", key, block)
 		}
-		words, err := readArgs(d)
+		words, err := readArgs(d, "<word> ...")
 		if err != nil {
 			return nil, err
 		}
@@ -178,7 +178,7 @@ func readWordLists(d *caddyfile.Dispenser, allowed string, isKey func(string) bo
 
 func (p *Postback) readAllow(d *caddyfile.Dispenser) error {
 	before := len(p.Allow)
-	if err := appendArgs(d, &p.Allow); err != nil {
+	if err := appendArgs(d, &p.Allow, "<CIDR> ..."); err != nil {
 		return err
 	}
 	for _, s := range p.Allow[before:] {
@@ -193,7 +193,7 @@ func (p *Postback) readAllow(d *caddyfile.Dispenser) error {
 }
 
 func (p *Postback) readAnswer(d *caddyfile.Dispenser) error {
-	args, err := readArgs(d)
+	args, err := readArgs(d, "<status> [<body>]")
 	if err != nil {
 		return err
 	}
@@ -212,7 +212,7 @@ func (p *Postback) readAnswer(d *caddyfile.Dispenser) error {
 }
 
 func (p *Postback) readQuarantineStatus(d *caddyfile.Dispenser) error {
-	s, err := readArg(d)
+	s, err := readArg(d, "200|202|422")
 	if err != nil {
 		return err
 	}
@@ -223,9 +223,9 @@ func (p *Postback) readQuarantineStatus(d *caddyfile.Dispenser) error {
 }
 
 // readNonEmpty reads the one argument of an option, which must not be "".
-func readNonEmpty(d *caddyfile.Dispenser) (string, error) {
+func readNonEmpty(d *caddyfile.Dispenser, wanted string) (string, error) {
 	option := d.Val()
-	s, err := readArg(d)
+	s, err := readArg(d, wanted)
 	if err == nil && s == "" {
 		err = d.Errf("%s is empty", option)
 	}
@@ -233,8 +233,8 @@ func readNonEmpty(d *caddyfile.Dispenser) (string, error) {
 }
 
 // appendArgs adds the arguments of an option that can be repeated.
-func appendArgs(d *caddyfile.Dispenser, list *[]string) error {
-	args, err := readArgs(d)
+func appendArgs(d *caddyfile.Dispenser, list *[]string, wanted string) error {
+	args, err := readArgs(d, wanted)
 	for _, s := range args {
 		if s == "" {
 			return d.Err("an argument is empty")

@@ -63,7 +63,7 @@ func (s *BadgerStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		}
 	}
 	if d.NextArg() {
-		return d.ArgErr()
+		return wrongArgs(d, "store badger [<directory>]")
 	}
 	if d.NextBlock(0) {
 		return d.Errf("store badger has no options, not %q: only a directory after its name", d.Val())

@@ -195,6 +195,10 @@ func TestTestRunFindsFaults(t *testing.T) {
 			"ok routes|FAIL click: With inject the rest of the site|FAIL postback: not tested|FAIL result",
 		},
 		{
+			"inject without redirect of a wildcard", good + "track_click /out/* {\n inject ref\n}\npostback /postback",
+			"ok routes|" + fine + "note click: was made up|ok postback|ok repeat|ok conversion|ok report|ok result: all that could be tested works",
+		},
+		{
 			"inject into a broken application", "track_click /out {\n inject ref\n}\nroute /out {\n respond 502\n}\npostback /postback",
 			"ok routes|FAIL click: is the application running?|FAIL postback: not tested|FAIL result",
 		},

@@ -44,7 +44,7 @@ func (t *TrackClick) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		t.To = append(t.To, Destination{URL: d.Val()})
 		if d.NextArg() {
-			return d.ArgErr()
+			return wrongArgs(d, "track_click [<matcher>] [<destination>], and further destinations with to")
 		}
 	}
 	once := make(givenOnce)
@@ -74,15 +74,15 @@ func (t *TrackClick) readOption(d *caddyfile.Dispenser, option string) (err erro
 	case "to":
 		return t.readTo(d)
 	case "inject":
-		t.Inject, err = readArg(d)
+		t.Inject, err = readArg(d, "<parameter>")
 	case "campaign":
-		t.Campaign, err = readArg(d)
+		t.Campaign, err = readArg(d, "<name>")
 	case "source":
-		t.Source, err = readArg(d)
+		t.Source, err = readArg(d, "<value>")
 	case "sub":
 		return t.readSub(d)
 	case "keep":
-		t.Keep, err = readArgs(d)
+		t.Keep, err = readArgs(d, "<parameter> ...")
 	case "pass":
 		names := append([]string{}, d.RemainingArgs()...)
 		t.Pass = &names
@@ -101,7 +101,7 @@ func (t *TrackClick) readOption(d *caddyfile.Dispenser, option string) (err erro
 func (t *TrackClick) readTo(d *caddyfile.Dispenser) error {
 	args := d.RemainingArgs()
 	if len(args) < 1 || len(args) > 2 {
-		return d.ArgErr()
+		return wrongArgs(d, "to <url> [<weight>]")
 	}
 	to := Destination{URL: args[0]}
 	if len(args) == 2 {
@@ -117,7 +117,7 @@ func (t *TrackClick) readTo(d *caddyfile.Dispenser) error {
 func (t *TrackClick) readSub(d *caddyfile.Dispenser) error {
 	var sub SubID
 	if !d.AllArgs(&sub.Name, &sub.Value) {
-		return d.ArgErr()
+		return wrongArgs(d, "sub <name> <value>")
 	}
 	if !isSubName(sub.Name) {
 		return d.Errf("the name of sub is %q; allowed are 1 to 64 characters of a-z, 0-9, _, . and -", sub.Name)
@@ -134,7 +134,7 @@ func (t *TrackClick) readSub(d *caddyfile.Dispenser) error {
 func (t *TrackClick) readCostArgs(d *caddyfile.Dispenser) error {
 	args := d.RemainingArgs()
 	if len(args) < 1 || len(args) > 2 {
-		return d.ArgErr()
+		return wrongArgs(d, "cost <amount> [<currency>]")
 	}
 	t.Cost = args[0]
 	if len(args) == 2 {
@@ -144,7 +144,7 @@ func (t *TrackClick) readCostArgs(d *caddyfile.Dispenser) error {
 }
 
 func (t *TrackClick) readStatus(d *caddyfile.Dispenser) error {
-	s, err := readArg(d)
+	s, err := readArg(d, "302|303|307")
 	if err != nil {
 		return err
 	}

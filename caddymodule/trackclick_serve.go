@@ -81,17 +81,25 @@ type mint struct {
 	ledger *capture.Ledger
 	codec  *clickid.Codec
 	epoch  uint16
+	// left is what remains of max_wait.
+	left time.Duration
 }
 
 // mint returns the ledger, or what gives a well-formed ID without it.
 func (t *TrackClick) mint() mint {
-	lease, err := t.app.acquireWithin(time.Duration(t.MaxWait))
-	if err != nil {
-		t.warn(t.closed, zapcore.ErrorLevel, "the store cannot be used: visitors are redirected, clicks are lost",
-			zap.Error(err))
-		return mint{codec: t.codec().Codec}
+	left := time.Duration(t.MaxWait)
+	lease := t.app.held.Load()
+	if lease == nil {
+		start := time.Now()
+		var err error
+		if lease, err = t.app.acquireWithin(left); err != nil {
+			t.warn(t.closed, zapcore.ErrorLevel, "the store cannot be used: visitors are redirected, clicks are lost",
+				zap.Error(err))
+			return mint{codec: t.codec().Codec}
+		}
+		left -= time.Since(start)
 	}
-	return mint{ledger: lease.ledger, codec: lease.codec, epoch: lease.ledger.Identity().Epoch}
+	return mint{ledger: lease.ledger, codec: lease.codec, epoch: lease.ledger.Identity().Epoch, left: left}
 }
 
 // unrecorded returns the place of a click that is not kept.
@@ -105,6 +113,7 @@ func (m mint) unrecorded(at time.Time) clickid.Ref {
 // record queues the click, which must not be changed afterwards.
 func (m mint) record(c *capture.Click, r *http.Request) capture.Ticket {
 	c.Fit()
+	c.Key = m.codec.Signer()
 	if len(r.URL.RawQuery)+len(r.URL.Path)+len(r.RequestURI)+len(header(r.Header, "User-Agent"))+
 		len(header(r.Header, "Referer")) > capture.MaxClick {
 		ownStrings(c)
@@ -116,7 +125,7 @@ func (m mint) record(c *capture.Click, r *http.Request) capture.Ticket {
 func (t *TrackClick) settle(m mint, c *capture.Click, ticket capture.Ticket) {
 	saved := capture.SavedNever
 	if m.ledger != nil {
-		saved = m.ledger.Wait(ticket, time.Duration(t.MaxWait))
+		saved = m.ledger.Wait(ticket, m.left)
 	}
 	if saved == capture.SavedNever {
 		countClick(c.Campaign, "lost")

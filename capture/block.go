@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -22,8 +23,8 @@ const BlockClicks = 64
 //	uvarint epoch, number, base time (Unix ms)
 //	uvarint count of strings; for each: uvarint length, bytes
 //	uvarint count of clicks; for each:
-//	  varint   time - base (ms); uvarint slot's second - base second is implied
-//	  byte     flags
+//	  varint   time - base (ms)
+//	  byte     flags; uvarint tag of the ID's key
 //	  uvarint  indexes of campaign, source, destination, URL, cost, currency,
 //	           host, path, user agent, referer, address
 //	  uvarint  number of subs, their name and value indexes; the same for kept
@@ -89,6 +90,7 @@ func EncodeBlock(b *Block) []byte {
 	for _, c := range b.Clicks {
 		e.rows = binary.AppendVarint(e.rows, c.Time.UnixMilli()-base)
 		e.rows = append(e.rows, byte(c.Flags))
+		e.rows = binary.AppendUvarint(e.rows, uint64(c.Key))
 		e.str(c.Campaign)
 		e.str(c.Source)
 		e.str(c.Destination)
@@ -236,6 +238,7 @@ func (r *BlockReader) next(c *Click) error {
 	}
 	r.read++
 	c.Flags = ClickFlags(r.byte())
+	c.Key = uint16(r.uvarint(math.MaxUint16)) //nolint:gosec // bounded
 	c.Campaign = r.str()
 	c.Source = r.str()
 	c.Destination = r.str()

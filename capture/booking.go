@@ -83,7 +83,7 @@ func book(tx Tx, s sums, p *Postback) error {
 	}
 	p.Result = Result{}
 	e := &Entry{
-		Seq: p.Seq, Time: p.Time.Truncate(time.Millisecond), Route: p.Route, Click: p.Ref, HasClick: p.HasRef,
+		Seq: p.Seq, Time: p.Time.Truncate(time.Millisecond), Route: p.Route, Click: p.Ref, HasClick: p.HasRef, Key: p.Key,
 		Claim: p.Claim, Authentic: p.Authentic, Sender: p.Sender, Raw: p.Raw,
 	}
 	if !p.HasRef {
@@ -120,7 +120,7 @@ func bookClick(tx Tx, s sums, p *Postback, e *Entry) error {
 	switch {
 	case click != nil:
 		*conv = Conversion{
-			Click: click.Ref, ClickTime: click.Time, Campaign: click.Campaign, Source: click.Source,
+			Click: click.Ref, Key: p.Key, ClickTime: click.Time, Campaign: click.Campaign, Source: click.Source,
 			Destination: click.Destination, Subs: click.Subs, Flags: click.Flags, Test: click.Flags&FlagTest != 0,
 		}
 	case len(known) > 0:

@@ -66,7 +66,9 @@ type Param struct {
 // A click does not change once it is recorded.
 type Click struct {
 	// Ref is the click's place in its store; its ID is the enciphered form.
-	Ref   clickid.Ref
+	Ref clickid.Ref
+	// Key is the tag of the key that signed the ID.
+	Key   uint16
 	Time  time.Time
 	Flags ClickFlags
 

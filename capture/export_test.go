@@ -3,6 +3,7 @@ package capture
 // What tests outside the package need to know of its insides.
 const (
 	LeaseBlocks            = leaseBlocks
+	Overdraft              = overdraft
 	MaxQueuedClickBytes    = maxQueuedClickBytes
 	MaxQueuedPostbackBytes = maxQueuedPostbackBytes
 	RetryEvery             = retryEvery

@@ -47,7 +47,7 @@ func TestLeaseRunsOut(t *testing.T) {
 		open := gate(e)
 		defer open()
 		seen := make(map[clickid.Ref]bool)
-		if _, lost := reserve(t, l, 2*capture.LeaseBlocks, seen); lost != capture.LeaseBlocks {
+		if _, lost := reserve(t, l, capture.Overdraft+2*capture.LeaseBlocks, seen); lost != capture.LeaseBlocks {
 			t.Errorf("%d places were not given, want %d", lost, capture.LeaseBlocks)
 		}
 		c := click("a")

@@ -69,8 +69,8 @@ const reopenEvery = time.Second
 
 // OpenLedger opens the engine's store and starts the committer. Where the
 // disk is too full to open the store, the ledger starts without it, tries
-// again by itself, and visitors are redirected all the same; any other
-// failure is returned.
+// again by itself, and visitors are redirected all the same; their clicks wait
+// in memory. Any other failure is returned.
 func OpenLedger(ctx context.Context, engine Engine, first *Attachment, o Options) (*Ledger, error) {
 	if o.Now == nil {
 		o.Now = time.Now
@@ -92,6 +92,9 @@ func OpenLedger(ctx context.Context, engine Engine, first *Attachment, o Options
 		l.opened(ctx, store)
 	case errors.Is(err, ErrNoSpace):
 		l.setState(&ledgerState{why: err.Error()})
+		if identity.NextBlock > 0 {
+			l.queue.start(Position{NextBlock: identity.NextBlock})
+		}
 		first.Logger.Error("the store cannot be opened: redirects go on, clicks wait in memory, postbacks get 503",
 			zap.String("store", engine.Key()), zap.Error(err))
 		l.work.Go(l.reopen)

@@ -20,6 +20,8 @@ type Postback struct {
 	Ref     clickid.Ref
 	HasRef  bool
 	ClickID string
+	// Key is the tag of the key that signed the ID.
+	Key uint16
 	// OnlyCampaign, if not empty, is the one campaign that the route serves.
 	OnlyCampaign string
 

@@ -33,6 +33,12 @@ const (
 // at 200,000 clicks a second.
 const leaseBlocks = 4096
 
+// overdraft is how many block numbers beyond the lease may be used while the
+// store takes nothing. After a crash such numbers are used again, which harms
+// nobody: the clicks that had them are lost, and as a Ref has its second too,
+// their IDs are not taken for the new ones.
+const overdraft = 1 << 16
+
 // queue is what waits for the committer.
 type queue struct {
 	mu     sync.Mutex
@@ -73,7 +79,7 @@ func (q *queue) init() { q.wake = make(chan struct{}, 1) }
 func (q *queue) start(p Position) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.next, q.lease, q.started = p.NextBlock, p.NextBlock, true
+	q.next, q.lease, q.started = max(q.next, p.NextBlock), max(q.lease, p.NextBlock), true
 }
 
 func (q *queue) signal() {
@@ -94,7 +100,7 @@ func (q *queue) close() {
 // number returns a block number, or false when none is safe to use. The lock
 // is held.
 func (q *queue) number() (uint64, bool) {
-	if !q.started || q.closed || q.next >= q.lease || q.next > clickid.MaxBlock {
+	if !q.started || q.closed || q.next >= q.lease+overdraft || q.next > clickid.MaxBlock {
 		return 0, false
 	}
 	n := q.next

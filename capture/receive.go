@@ -134,10 +134,10 @@ func (rt *Route) nameClick(p *Postback, value string, codec *clickid.Codec) (rea
 	if isMacro(value) {
 		return UnresolvedMacro, macroDetail(FieldClickID, value)
 	}
-	ref, err := codec.Decode(value)
+	ref, key, err := codec.DecodeTag(value)
 	switch {
 	case err == nil:
-		p.Ref, p.HasRef = ref, true
+		p.Ref, p.Key, p.HasRef = ref, key, true
 		return "", ""
 	case errors.Is(err, clickid.ErrForged):
 		return InvalidClickID, fmt.Sprintf("click_id is %q: it is not one that this site made", echo(value))

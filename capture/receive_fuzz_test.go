@@ -169,6 +169,8 @@ func FuzzReceive(f *testing.F) {
 	for _, s := range []string{
 		"GET /p?click_id=CLICK&payout=5&currency=USD&token=s HTTP/1.1\r\nHost: x\r\n\r\n",
 		"GET /p?click_id={x}&status=hold&time=1 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer s\r\n\r\n",
+		"GET /p?click_id=CLICK&time=0000-01-01T00:00:00%2B23:59 HTTP/1.1\r\nHost: x\r\n\r\n",
+		"GET /p?click_id=CLICK&time=9999-12-31T23:59:59-23:59 HTTP/1.1\r\nHost: x\r\n\r\n",
 		"POST /p HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 21\r\n\r\n{\"cid\":\"CLICK\",\"a\":1}",
 		"POST /p HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n9\r\ncid=CLICK\r\n0\r\n\r\n",
 		"POST /p HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nContent-Length: 1\r\n\r\nx",

@@ -13,10 +13,12 @@ import (
 // Conversion is one conversion with its whole history and what the click said
 // of itself, so that it needs the click's own record no more.
 type Conversion struct {
-	ID        attribution.ConversionID `cbor:"1,keyasint"`
-	Click     clickid.Ref              `cbor:"2,keyasint"`
-	ClickTime time.Time                `cbor:"3,keyasint"`
-	Dedup     attribution.Dedup        `cbor:"4,keyasint,omitempty"`
+	ID    attribution.ConversionID `cbor:"1,keyasint"`
+	Click clickid.Ref              `cbor:"2,keyasint"`
+	// Key is the tag of the key that signed the click's ID.
+	Key       uint16            `cbor:"14,keyasint,omitempty"`
+	ClickTime time.Time         `cbor:"3,keyasint"`
+	Dedup     attribution.Dedup `cbor:"4,keyasint,omitempty"`
 
 	Campaign    string  `cbor:"5,keyasint,omitempty"`
 	Source      string  `cbor:"6,keyasint,omitempty"`
@@ -81,6 +83,7 @@ type Entry struct {
 	// Click and Conversion are set as far as they are known.
 	Click      clickid.Ref              `cbor:"7,keyasint"`
 	HasClick   bool                     `cbor:"8,keyasint,omitempty"`
+	Key        uint16                   `cbor:"18,keyasint,omitempty"`
 	Conversion attribution.ConversionID `cbor:"9,keyasint"`
 	Campaign   string                   `cbor:"10,keyasint,omitempty"`
 

@@ -29,6 +29,10 @@ type Identity struct {
 	Epoch uint16
 	// Secret signs click IDs unless the configuration names other keys.
 	Secret []byte
+	// NextBlock is a block number above those of all clicks that are stored;
+	// zero if it is not known before the store is opened. While the store
+	// cannot be opened, clicks are queued under numbers from there on.
+	NextBlock uint64
 }
 
 // Position is where a store's counters stand when it is opened.

@@ -33,6 +33,9 @@ func (s *Store) Commit(ctx context.Context, b *capture.Batch) error {
 	if err := t.apply(b); err != nil {
 		return s.notApplied(err)
 	}
+	if err := s.lease.raise(t.state.lease); err != nil {
+		return fmt.Errorf("%w: %w", capture.ErrUnavailable, err)
+	}
 	if err := s.finish(t.txn); err != nil {
 		return err
 	}

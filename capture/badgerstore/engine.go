@@ -92,7 +92,9 @@ func (e *Engine) Identity() (capture.Identity, error) {
 	if err != nil {
 		return capture.Identity{}, err
 	}
-	return id.identity(), nil
+	known := id.identity()
+	known.NextBlock = readLease(canonical(e.Dir))
+	return known, nil
 }
 
 // makeIdentity makes the file that was not found.

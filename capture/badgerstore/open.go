@@ -112,10 +112,14 @@ func (e *Engine) open(ctx context.Context, h *home) (_ *Store, err error) {
 		if err != nil {
 			close(s.stop)
 			s.work.Wait()
+			s.lease.close()
 			_ = db.Close()
 		}
 	}()
 	if _, err := e.reconcile(h, db); err != nil {
+		return nil, err
+	}
+	if s.lease, err = openLease(h.dir); err != nil {
 		return nil, err
 	}
 	s.ts = db.MaxVersion()

@@ -25,6 +25,7 @@ type Store struct {
 	gate     *gate
 	guard    *guard
 	log      *zap.Logger
+	lease    *leaseFile
 	position capture.Position
 	failure  atomic.Pointer[error]
 
@@ -107,6 +108,7 @@ func (s *Store) Close(next uint64) error {
 	done := make(chan error, 1)
 	go func() {
 		done <- s.db.Close()
+		s.lease.close()
 		s.home.release()
 	}()
 	select {

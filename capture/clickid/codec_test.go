@@ -400,3 +400,29 @@ func FuzzDecode(f *testing.F) {
 		t.Errorf("Decode(%q) = %+v, which no key encodes to the same string", s, ref)
 	})
 }
+
+func TestAnIDKeepsItsFormUnderItsTag(t *testing.T) {
+	first, second := []byte("the first secret of all"), []byte("the second secret of all")
+	before, err := New(first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	after, err := New(second, first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := Ref{Epoch: 7, Block: 1234, Slot: 5, Second: 1_800_000_000}
+	id, tag := before.Encode(r), before.Signer()
+	if after.Encode(r) == id {
+		t.Fatal("another key makes the same ID")
+	}
+	if got := after.EncodeAs(tag, r); got != id {
+		t.Errorf("under its tag the ID is %s, want %s", got, id)
+	}
+	if _, got, err := after.DecodeTag(id); err != nil || got != tag {
+		t.Errorf("the ID was signed by key %d (%v), want %d", got, err, tag)
+	}
+	if got := before.EncodeAs(after.Signer(), r); got != id {
+		t.Errorf("without the key of the tag the ID is %s, want that of the signing key", got)
+	}
+}

@@ -128,7 +128,11 @@ func (a adminAPI) app() (*App, error) {
 }
 
 func activeApp() (*App, error) {
-	v, err := caddy.ActiveContext().AppIfConfigured("capture")
+	ctx := caddy.ActiveContext()
+	if ctx.Context == nil {
+		return nil, errors.New("Caddy is still starting: try again in a moment")
+	}
+	v, err := ctx.AppIfConfigured("capture")
 	if err != nil {
 		return nil, err
 	}

@@ -54,6 +54,9 @@ func adminClick(c *adminCall) error {
 	if err != nil && !errors.Is(err, capture.ErrNotFound) {
 		return err
 	}
+	if click != nil && c.app.rules.ClickExpired(click.Time, c.now) {
+		click = nil // it goes with the next sweep, and counts as gone now
+	}
 	conversions, err := reader.ClickConversions(c.r.Context(), ref)
 	if err != nil {
 		return err

@@ -163,7 +163,7 @@ func TestRedirect(t *testing.T) {
 		t.Errorf("the click's time is %v", c.Time)
 	}
 	want := capture.Click{
-		Ref: ref, Time: c.Time, Campaign: "acme", Source: "mail", Destination: acme,
+		Ref: ref, Key: c.Key, Time: c.Time, Campaign: "acme", Source: "mail", Destination: acme,
 		Subs: []capture.Param{{Name: "sub1", Value: "a"}, {Name: "sub2", Value: "b"}},
 		Kept: []capture.Param{
 			{Name: "utm_source", Value: "mail"}, {Name: "gclid", Value: "g"}, {Name: "utm_medium", Value: "m"},

@@ -130,7 +130,7 @@ func (a adminAPI) app() (*App, error) {
 func activeApp() (*App, error) {
 	ctx := caddy.ActiveContext()
 	if ctx.Context == nil {
-		return nil, errors.New("Caddy is still starting: try again in a moment")
+		return nil, errors.New("the server is still starting: try again in a moment")
 	}
 	v, err := ctx.AppIfConfigured("capture")
 	if err != nil {

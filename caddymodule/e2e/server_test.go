@@ -136,7 +136,9 @@ func (s *server) start() {
 		c := client{addr: s.admin}
 		defer c.close()
 		a, err := c.do("GET", "/capture/health", "")
-		if err == nil && a.status == 404 || err == nil && !listening(s.site()) {
+		// A store without room answers 503 as well, and that is an answer.
+		starting := strings.Contains(string(a.body), "still starting")
+		if err == nil && (starting || a.status == 404 || !listening(s.site())) {
 			err = fmt.Errorf("the server does not serve yet: status %d %s", a.status, a.body)
 		}
 		return err

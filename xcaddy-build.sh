@@ -165,7 +165,7 @@ What to try next, in a second terminal in this directory:
     curl 'http://localhost:8080/postback?click_id=THE_CLICK_ID&txid=order-1&payout=12.50&currency=USD'
 
   see both counted, then let Capture test itself:
-    $binary capture report
+    $binary capture report --by campaign,source
     $binary capture test
 
 Ctrl+C ends the server.

@@ -24,6 +24,9 @@ func checkOrigin(lit, next string) (int, error) {
 	}
 	i := strings.IndexByte(lit, ':')
 	if i < 0 && next != "" {
+		if strings.ContainsAny(lit, "./?") {
+			return 0, errors.New("it names no scheme: begin it with https://")
+		}
 		return 0, fmt.Errorf("the placeholder %s stands in the scheme or the host: a visitor could choose where "+
 			"the redirect leads (open redirect), so write scheme, host and port out", next)
 	}

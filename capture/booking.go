@@ -77,7 +77,53 @@ func (s sums) move(old, now *Conversion) {
 
 // book decides one postback and writes its journal entry.
 func book(tx Tx, s sums, p *Postback) error {
-	p.Claim.Seq = p.Seq
+	if p.Replays != 0 {
+		return rebook(tx, s, p)
+	}
+	e, err := decide(tx, s, p, p.Seq)
+	if err != nil {
+		return err
+	}
+	return tx.PutEntry(e)
+}
+
+// rebook books again what waits in quarantine: exactly once, since the entry
+// that waits is marked in the same write. What still cannot be booked goes on
+// waiting, with today's reason.
+func rebook(tx Tx, s sums, p *Postback) error {
+	waiting, err := tx.Entry(p.Replays)
+	if err != nil {
+		return err
+	}
+	if waiting == nil || !waiting.Waiting() {
+		p.Result = Result{Outcome: Duplicate, Detail: fmt.Sprintf("entry %d waits no longer", p.Replays)}
+		return nil
+	}
+	// In the history the claim is that of the entry that waited.
+	e, err := decide(tx, s, p, p.Replays)
+	if err != nil {
+		return err
+	}
+	e.Replays = p.Replays
+	if e.Outcome.Booked() {
+		waiting.Resolved, waiting.Conversion, waiting.Campaign = p.Seq, e.Conversion, e.Campaign
+		if err := tx.PutEntry(waiting); err != nil {
+			return err
+		}
+		return tx.PutEntry(e)
+	}
+	p.Result.Entry = waiting
+	if waiting.Reason == e.Reason && waiting.Detail == e.Detail {
+		return nil
+	}
+	waiting.Reason, waiting.Detail, waiting.Campaign = e.Reason, e.Detail, e.Campaign
+	return tx.PutEntry(waiting)
+}
+
+// decide books one postback and returns its journal entry; claimed is the
+// entry by whose number the history knows the claim.
+func decide(tx Tx, s sums, p *Postback, claimed uint64) (*Entry, error) {
+	p.Claim.Seq = claimed
 	if p.Claim.ReceivedAt.IsZero() {
 		p.Claim.ReceivedAt = p.Time
 	}
@@ -89,7 +135,7 @@ func book(tx Tx, s sums, p *Postback) error {
 	if !p.HasRef {
 		p.quarantine(p.Problem, p.ProblemDetail)
 	} else if err := bookClick(tx, s, p, e); err != nil {
-		return err
+		return nil, err
 	}
 	e.Outcome, e.Reason, e.Detail = p.Result.Outcome, p.Result.Reason, p.Result.Detail
 	e.Test = p.Result.Test
@@ -97,7 +143,7 @@ func book(tx Tx, s sums, p *Postback) error {
 	if c := p.Result.Conversion; c != nil {
 		e.Conversion = c.ID
 	}
-	return tx.PutEntry(e)
+	return e, nil
 }
 
 func (p *Postback) quarantine(reason Reason, detail string) {
@@ -106,36 +152,30 @@ func (p *Postback) quarantine(reason Reason, detail string) {
 
 // bookClick decides a postback that names a click with a genuine ID.
 func bookClick(tx Tx, s sums, p *Postback, e *Entry) error {
-	known, err := tx.Known(p.Ref)
-	if err != nil {
-		return err
-	}
 	click := p.Click
 	if click == nil {
+		var err error
 		if click, err = tx.Click(p.Ref); err != nil {
 			return err
 		}
 	}
 	conv := new(Conversion)
-	switch {
-	case click != nil:
+	if click != nil {
 		*conv = Conversion{
 			Click: click.Ref, Key: p.Key, ClickTime: click.Time, Campaign: click.Campaign, Source: click.Source,
 			Destination: click.Destination, Subs: click.Subs, Flags: click.Flags, Test: click.Flags&FlagTest != 0,
 		}
-	case len(known) > 0:
+	} else {
 		// The click is no longer kept, but its conversions still can change.
-		first, err := tx.Conversion(known[0].ID)
+		some, err := tx.Any(p.Ref)
 		if err != nil {
 			return err
 		}
-		if first == nil {
-			return fmt.Errorf("conversion %s of a click is missing from the store", known[0].ID)
+		if some == nil {
+			p.quarantineNoClick()
+			return nil
 		}
-		*conv = *first
-	default:
-		p.quarantineNoClick()
-		return nil
+		*conv = *some
 	}
 	e.Campaign = conv.Campaign
 	p.Result.Test = conv.Test
@@ -150,7 +190,7 @@ func bookClick(tx Tx, s sums, p *Postback, e *Entry) error {
 		return nil
 	}
 	if !p.Claim.SentAt.IsZero() {
-		if err := attribution.CheckTime(p.Claim.SentAt, conv.ClickTime, p.Time); err != nil {
+		if err := attribution.CheckTime(p.Claim.SentAt, conv.ClickTime, p.Claim.ReceivedAt); err != nil {
 			p.quarantine(BadTime, err.Error())
 			return nil
 		}
@@ -160,35 +200,37 @@ func bookClick(tx Tx, s sums, p *Postback, e *Entry) error {
 	if !claim.HasPayout && rules.Payout.Currency != "" {
 		claim.Payout, claim.HasPayout, claim.Implied = rules.Payout, true, true
 	}
-	old, id, err := match(tx, known, p, &claim, rules.Dedup)
+	old, id, err := match(tx, p, &claim, rules.Dedup)
 	if err != nil {
 		return err
 	}
-	if old == nil && (click == nil || p.Rules.ClickExpired(click.Time, p.Time)) {
+	if old == nil && (click == nil || p.Rules.ClickExpired(click.Time, p.Claim.ReceivedAt)) {
 		p.quarantineExpired(conv.ClickTime)
 		return nil
 	}
 	return p.add(tx, s, conv, old, id, claim, rules)
 }
 
+// maxOthers bounds how many conversions made under another dedup rule are
+// looked through for each postback. No honest click has as many.
+const maxOthers = 256
+
 // match finds the conversion that the claim is about, or the ID for a new
 // one. A conversion made under another dedup rule, before the configuration
 // changed, is still recognised, so that nothing is counted twice.
-func match(tx Tx, known []Known, p *Postback, claim *attribution.Claim, mode attribution.Dedup) (
+func match(tx Tx, p *Postback, claim *attribution.Claim, mode attribution.Dedup) (
 	*Conversion, attribution.ConversionID, error,
 ) {
 	id := attribution.NewConversionID(mode, p.Ref.Key(), claim.Event, claim.TxID)
-	for _, k := range known {
-		if k.ID == id {
-			c, err := tx.Conversion(id)
-			return c, id, err
-		}
+	if c, err := tx.Conversion(id); err != nil || c != nil {
+		return c, id, err
 	}
-	for _, k := range known {
-		if k.Dedup == mode {
-			continue
-		}
-		c, err := tx.Conversion(k.ID)
+	others, err := tx.Others(p.Ref, mode, maxOthers)
+	if err != nil {
+		return nil, id, err
+	}
+	for _, other := range others {
+		c, err := tx.Conversion(other)
 		if err != nil {
 			return nil, id, err
 		}
@@ -225,7 +267,7 @@ func (p *Postback) add(tx Tx, s sums, conv, old *Conversion, id attribution.Conv
 	conv.State = conv.History.State(deadline)
 	parked := conv.Parked
 	switch {
-	case !conv.State.Booked && len(parked) < attribution.MaxHistory:
+	case !conv.State.Booked && p.Replays == 0 && len(parked) < attribution.MaxHistory:
 		conv.Parked = append(slices.Clone(parked), p.Seq)
 	case conv.State.Booked && (old == nil || !old.State.Booked):
 		// Also where the claim says nothing new, but the window is longer now.
@@ -277,7 +319,7 @@ func release(tx Tx, id attribution.ConversionID, parked []uint64, by uint64) err
 
 func (p *Postback) quarantineNoClick() {
 	minted := p.Ref.Time()
-	if p.Rules.ClickExpired(minted, p.Time) {
+	if p.Rules.ClickExpired(minted, p.Claim.ReceivedAt) {
 		p.quarantineExpired(minted)
 		return
 	}

@@ -36,10 +36,12 @@ const (
 	FlagTest
 	// FlagCut marks a click of which something was too long to be kept whole.
 	FlagCut
+	// FlagErased marks a click whose visitor was erased.
+	FlagErased
 )
 
 // flagNames are in the order of the bits.
-var flagNames = [...]string{"bot", "prefetch", "early_data", "test", "cut"}
+var flagNames = [...]string{"bot", "prefetch", "early_data", "test", "cut", "erased"}
 
 // Names lists the flags that are set, for people and for JSON.
 func (f ClickFlags) Names() []string {
@@ -63,7 +65,7 @@ type Param struct {
 }
 
 // Click is one visit to a tracked route with everything known about it then.
-// A click does not change once it is recorded.
+// A click does not change once it is recorded, until its visitor is erased.
 type Click struct {
 	// Ref is the click's place in its store; its ID is the enciphered form.
 	Ref clickid.Ref

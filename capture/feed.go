@@ -39,11 +39,12 @@ func (f *feed) publish(batch []*queuedPostback) {
 	defer f.mu.Unlock()
 	for ch := range f.subs {
 		for _, p := range batch {
-			if p.Result.Entry == nil {
-				continue
+			e := p.Result.Entry
+			if e == nil || e.Seq != p.Seq {
+				continue // booked again, in vain: its entry is an old one
 			}
 			select {
-			case ch <- p.Result.Entry:
+			case ch <- e:
 			default: // too slow: it misses this one
 			}
 		}

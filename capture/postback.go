@@ -40,6 +40,13 @@ type Postback struct {
 	// nil. Clicks do not change, so the committer need not read it again.
 	Click *Click
 
+	// Replays is the number of the quarantined entry that is booked again, or
+	// zero. Claim.ReceivedAt is then when that one arrived.
+	Replays uint64
+	// Correction, if set, is the conversion that a line of an import names
+	// instead of a click. The ledger fills in Ref and what the line leaves out.
+	Correction *attribution.ConversionID
+
 	// Result is filled in by the commit.
 	Result Result
 }

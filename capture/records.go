@@ -99,6 +99,8 @@ type Entry struct {
 	Test   bool   `cbor:"15,keyasint,omitempty"`
 	// Resolved is the number of the entry by which this one left quarantine.
 	Resolved uint64 `cbor:"16,keyasint,omitempty"`
+	// Replays is the number of the entry that was booked again by this one.
+	Replays uint64 `cbor:"17,keyasint,omitempty"`
 }
 
 // Waiting tells whether the entry still waits in quarantine.

@@ -2,6 +2,8 @@ package capture
 
 import (
 	"context"
+	"fmt"
+	"io"
 	"time"
 
 	"github.com/caddy-capture/caddy-capture/attribution"
@@ -21,6 +23,10 @@ type Engine interface {
 	// ErrNoSpace or ErrNewerFormat where these are the cause and say what to
 	// do.
 	Open(ctx context.Context) (Store, error)
+	// Restore fills an empty place from what Backup wrote. It verifies all of
+	// it before it writes anything, and refuses a place that is in use
+	// (ErrLocked) or not empty.
+	Restore(ctx context.Context, r io.ReadSeeker) error
 }
 
 // Identity is what a store is known by for as long as it exists.
@@ -83,7 +89,23 @@ type Store interface {
 	// all of it survives a crash and a power cut. Its errors wrap one of
 	// ErrUnavailable, ErrNoSpace, ErrUnknown, ErrFatal and ErrClosed.
 	Commit(ctx context.Context, b *Batch) error
+	// Try decides a batch of postbacks as Commit would at this moment, by way of
+	// the function [Try], sets their results, and writes nothing.
+	Try(ctx context.Context, b *Batch) error
 	Reader
+	// Erase removes what identifies the visitor of a click: from the click
+	// itself, its conversions and the journal. Campaign, source, destination,
+	// time and money stay, and with them all sums; transaction IDs stay, for
+	// they name a sale. What is erased is gone from the disk when Erase
+	// returns, or with the next Sweep if it says so. ErrNotFound if nothing
+	// is known of the click.
+	Erase(ctx context.Context, ref clickid.Ref) (Erased, error)
+	// Check compares the sums with the records and the indexes with what they
+	// lead to. It reads at one moment and changes nothing.
+	Check(ctx context.Context, progress func(done, total int64)) (CheckResult, error)
+	// Backup writes a consistent copy of the store as of one moment, while
+	// serving. Engine.Restore reads it.
+	Backup(ctx context.Context, w io.Writer) error
 	// Sweep deletes for good what the retention no longer keeps at now, and
 	// gives its space back to the disk. It works in small steps, so that
 	// commits go on; it stops at the end of ctx.
@@ -105,6 +127,12 @@ type Reader interface {
 	ClickConversions(ctx context.Context, ref clickid.Ref) ([]*Conversion, error)
 	// Conversion returns one conversion; ErrNotFound if there is none.
 	Conversion(ctx context.Context, id attribution.ConversionID) (*Conversion, error)
+	// Entry returns one journal entry; ErrNotFound if there is none.
+	Entry(ctx context.Context, seq uint64) (*Entry, error)
+	// Clicks calls yield for each click that the query takes, in the order in
+	// which they came (oldest first, that is, as far as the clock was not set
+	// back), until yield returns false. The Click is only good during the call.
+	Clicks(ctx context.Context, q ClickQuery, yield func(*Click) bool) error
 	// Conversions calls yield for each booked conversion that the query
 	// takes, newest first, until yield returns false.
 	Conversions(ctx context.Context, q ConversionQuery, yield func(*Conversion) bool) error
@@ -115,6 +143,22 @@ type Reader interface {
 	// does not fall on quarters of an hour are read from the click records,
 	// so they reach back only as far as clicks are kept.
 	Report(ctx context.Context, q attribution.Query) (attribution.Report, error)
+}
+
+// ClickQuery chooses clicks; zero fields choose all.
+type ClickQuery struct {
+	From, To time.Time // half-open
+	Campaign string
+	Source   string
+	// Test includes test clicks, and only these.
+	Test bool
+}
+
+// Takes tells whether the query chooses c.
+func (q *ClickQuery) Takes(c *Click) bool {
+	return (c.Flags&FlagTest != 0) == q.Test &&
+		(q.From.IsZero() || !c.Time.Before(q.From)) && (q.To.IsZero() || c.Time.Before(q.To)) &&
+		(q.Campaign == "" || c.Campaign == q.Campaign) && (q.Source == "" || c.Source == q.Source)
 }
 
 // ConversionQuery chooses conversions; zero fields choose all.
@@ -173,6 +217,35 @@ type SweepResult struct {
 	Blocks, Entries, Conversions int
 }
 
+// Erased counts what Erase changed. Pending says that the disk still holds the
+// old data until the next sweep.
+type Erased struct {
+	Click       bool
+	Conversions int
+	Entries     int
+	Pending     bool
+}
+
+// CheckResult is what Check found.
+type CheckResult struct {
+	Clicks, Conversions, Entries, Sums int64
+	// Problems describes what does not agree, the first MaxProblems of them;
+	// Wrong counts all.
+	Problems []string
+	Wrong    int64
+}
+
+// MaxProblems bounds the problems that a check describes.
+const MaxProblems = 100
+
+// Found notes a problem.
+func (r *CheckResult) Found(format string, args ...any) {
+	r.Wrong++
+	if len(r.Problems) < MaxProblems {
+		r.Problems = append(r.Problems, fmt.Sprintf(format, args...))
+	}
+}
+
 // StoreStatus is the state of an open store.
 type StoreStatus struct {
 	// Writable is false while the disk is too full or after a failure; Why
@@ -197,8 +270,12 @@ type Tx interface {
 	Click(ref clickid.Ref) (*Click, error)
 	// PutBlock stores the clicks of one block.
 	PutBlock(b *Block) error
-	// Known lists the conversions of a click, booked or not, oldest first.
-	Known(ref clickid.Ref) ([]Known, error)
+	// Any returns one conversion of a click, booked or not, or nil.
+	Any(ref clickid.Ref) (*Conversion, error)
+	// Others lists, up to limit, the conversions of a click that were made
+	// under another rule than dedup. A click can have any number of
+	// conversions, so what a postback costs must not depend on it.
+	Others(ref clickid.Ref, dedup attribution.Dedup, limit int) ([]attribution.ConversionID, error)
 	// Conversion returns one conversion, or nil if there is none.
 	Conversion(id attribution.ConversionID) (*Conversion, error)
 	// PutConversion stores c; old is what Conversion returned, or nil.

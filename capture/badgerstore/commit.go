@@ -25,6 +25,9 @@ func (s *Store) Commit(ctx context.Context, b *capture.Batch) error {
 	if b.Number <= s.state.batch {
 		return s.recall(ctx, b)
 	}
+	// Somebody may have taken all room since the last look, and Badger does not
+	// survive a full disk.
+	_ = s.guard.look() // the last answer holds on
 	if err := s.guard.check(); err != nil {
 		return err
 	}

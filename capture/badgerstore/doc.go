@@ -11,17 +11,20 @@
 //	m i                              copy of store.json
 //	m s                              uvarints: last batch, next journal number, lease
 //	m d                              what was deleted since space was last given back
+//	m w                              up to when clicks and conversions were swept
 //	b block(8)                       the clicks of one block, see capture.EncodeBlock
 //	t quarter(4)                     uvarints: least and greatest block with clicks of it
 //	c conversion(16)                 a conversion
 //	x epoch(2) block(8) slot(1)
-//	  second(4)                      a click's conversions: 16 bytes ID, 1 byte dedup, each
+//	  second(4) conversion(16)       a conversion of a click: 1 byte dedup
 //	v time(8) conversion(16)         index: booked, by its time in ms, sign bit flipped
 //	w time(8) conversion(16)         index: the same for conversions of test clicks
 //	u time(8) conversion(16)         index: not booked, so that retention finds them
 //	j number(8)                      a journal entry
 //	q number(8)                      the reason for which that entry waits in quarantine
 //	n quarter(4) hash(16)            one cell of the sums, with its names, see cells.go
+//	r key                            that record was written anew by an erasure, and its
+//	                                 old version may still be on disk, see erase.go
 //	z ...                            filler, see reclaim.go; never kept
 //
 // Conversions and journal entries are capture.EncodeRecord; all values begin
@@ -50,10 +53,30 @@
 // collector may double it, unless GOMEMLIMIT says otherwise. Tables are mapped
 // into memory and count as the kernel's cache, which it takes back at need.
 //
+// # Erasure, backups
+//
+// What is erased or no longer kept is in no file once its space was given back
+// (erase.go, reclaim.go), and never in a backup: that has only the newest
+// version of each record. A backup holds the whole store, the secret that signs
+// click IDs and the raw postbacks with their tokens included, and is as
+// confidential as the store's directory. A restored store leaves out block
+// numbers, for the one that was backed up went on (restore.go).
+//
 // # Damage
 //
 // Badger answers "no such key" where a block of a table fails its checksum,
 // and drops the rest of the table when it compacts it. So all tables are
 // verified when the store is opened, and once a day (verify.go); damage stops
 // the store.
+//
+// At a record of a log that it cannot read, Badger takes the log to end. So the
+// logs are read before Badger opens them, and what is not the last write, torn
+// by a crash, is damage (verifylog.go).
+//
+// # Mapped memory
+//
+// Badger writes into mapped files, where a full disk ends the process and a
+// stalled one stops it at the next garbage collection. So before each write the
+// free space is asked for (guard.go), the log has its room on the disk
+// (logs.go), and a plain write waits for a disk that stalls (home.go).
 package badgerstore

@@ -16,8 +16,12 @@ import (
 )
 
 // format is the version of what is on disk. A store of a newer format is not
-// opened.
+// opened, one of an older format is migrated, see migrate.go.
 const format = 1
+
+// magic is a number in Badger's own files. It changes only when an older
+// version of the program must not even look at them.
+const magic = 1
 
 // lockPatience is how long a lock is waited for: a restart overlaps with the
 // end of the process before.
@@ -34,6 +38,7 @@ type Engine struct {
 	Now func() time.Time
 
 	patience time.Duration // for the lock; tests shorten it
+	noSync   bool          // tests show with it that they notice what is lost
 }
 
 // New returns the engine of the store in dir.

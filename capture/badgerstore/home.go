@@ -17,6 +17,9 @@ import (
 
 const lockName = "store.lock"
 
+// holderSize is how long the line in the lock file is.
+const holderSize = 32
+
 // lockRetry is the pause between two tries to get the lock.
 const lockRetry = 50 * time.Millisecond
 
@@ -55,7 +58,7 @@ func (e *Engine) claim(ctx context.Context) (*home, error) {
 	}
 	// Advice for whoever finds it locked; nothing depends on it.
 	if f.Truncate(0) == nil {
-		_, _ = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+		_, _ = fmt.Fprintf(f, "%-*d\n", holderSize-1, os.Getpid())
 	}
 	return h, nil
 }
@@ -83,9 +86,17 @@ func (h *home) release() {
 	_ = h.lock.Close() // which unlocks it
 }
 
+// touch writes to the disk the plain way, and waits if the disk does not take
+// anything at the moment. Badger writes into mapped memory: that would wait too,
+// but in a way that the Go scheduler cannot see, and with the next garbage
+// collection the whole process would wait for it, all of the site included.
+func (h *home) touch() {
+	_, _ = h.lock.WriteAt([]byte{'\n'}, holderSize-1)
+}
+
 // holder names the process that has the lock, as far as it said so.
 func (h *home) holder() string {
-	var b [32]byte
+	var b [holderSize]byte
 	n, _ := h.lock.ReadAt(b[:], 0)
 	if pid := strings.TrimSpace(string(b[:n])); pid != "" {
 		return "process " + pid

@@ -66,7 +66,7 @@ func parseIdentity(data []byte, where string) (identityFile, error) {
 	case f.Format > format:
 		return f, fmt.Errorf("%w: %s has format %d, and this version of the program knows formats up to %d: "+
 			"use the newer version, or a directory of its own for this one", capture.ErrNewerFormat, where, f.Format, format)
-	case f.Format < 1, f.Epoch == 0, f.Epoch > clickid.MaxEpoch, len(f.ClickIDKey) < 16:
+	case f.Format < oldestFormat(), f.Epoch == 0, f.Epoch > clickid.MaxEpoch, len(f.ClickIDKey) < 16:
 		return f, fmt.Errorf("reading %s: it is damaged (format %d, epoch %d, %d bytes of key)",
 			where, f.Format, f.Epoch, len(f.ClickIDKey))
 	}

@@ -23,6 +23,7 @@ const (
 	kindEntry      = 'j'
 	kindWaiting    = 'q'
 	kindCell       = 'n'
+	kindRewritten  = 'r'
 	kindFiller     = 'z'
 )
 
@@ -30,6 +31,7 @@ var (
 	keyIdentity = []byte("mi")
 	keyState    = []byte("ms")
 	keyDeleted  = []byte("md")
+	keySwept    = []byte("mw")
 )
 
 // keys makes keys in one piece of memory: Badger holds on to them until the
@@ -61,9 +63,15 @@ func (k *keys) conversion(id attribution.ConversionID) []byte {
 	return append(append(k.room(17), kindConversion), id[:]...)
 }
 
-func (k *keys) known(ref clickid.Ref) []byte {
+// known is the key by which a click knows one of its conversions.
+func (k *keys) known(ref clickid.Ref, id attribution.ConversionID) []byte {
+	return append(k.knownOf(ref), id[:]...)
+}
+
+// knownOf is what the keys of all conversions of a click begin with.
+func (k *keys) knownOf(ref clickid.Ref) []byte {
 	full := ref.Key()
-	return append(append(k.room(16), kindKnown), full[:15]...)
+	return append(append(k.room(32), kindKnown), full[:15]...)
 }
 
 // index is the key of a conversion in a listing by time.
@@ -114,6 +122,7 @@ type state struct {
 	batch uint64 // the last one applied
 	seq   uint64 // the next journal number
 	lease uint64 // no block number from here on was ever used
+	modes uint64 // bits of the dedup rules under which conversions were made
 }
 
 const recordFormat = 1
@@ -122,11 +131,12 @@ func (s state) encode() []byte {
 	b := append(make([]byte, 0, 32), recordFormat)
 	b = binary.AppendUvarint(b, s.batch)
 	b = binary.AppendUvarint(b, s.seq)
-	return binary.AppendUvarint(b, s.lease)
+	b = binary.AppendUvarint(b, s.lease)
+	return binary.AppendUvarint(b, s.modes)
 }
 
 func decodeState(data []byte) (s state, err error) {
-	err = decodeUvarints(data, "state", &s.batch, &s.seq, &s.lease)
+	err = decodeUvarints(data, "state", &s.batch, &s.seq, &s.lease, &s.modes)
 	return s, err
 }
 
@@ -164,21 +174,11 @@ func decodeUvarints(data []byte, what string, to ...*uint64) error {
 	return nil
 }
 
-const knownSize = len(attribution.ConversionID{}) + 1
-
-func decodeKnown(data []byte) ([]capture.Known, error) {
-	if len(data)%knownSize != 0 {
-		return nil, fmt.Errorf("%w: a list of conversions has %d bytes", errDamaged, len(data))
+// decodeKnown reads what a click knows of a conversion: under which rule it
+// was made.
+func decodeKnown(value []byte) (attribution.Dedup, error) {
+	if len(value) != 1 || value[0] > byte(attribution.DedupClick) {
+		return 0, fmt.Errorf("%w: a click knows a conversion by %x", errDamaged, value)
 	}
-	list := make([]capture.Known, 0, len(data)/knownSize)
-	for ; len(data) > 0; data = data[knownSize:] {
-		list = append(list, capture.Known{
-			ID: attribution.ConversionID(data[:knownSize-1]), Dedup: attribution.Dedup(data[knownSize-1]),
-		})
-	}
-	return list, nil
-}
-
-func appendKnown(b []byte, k capture.Known) []byte {
-	return append(append(b, k.ID[:]...), byte(k.Dedup))
+	return attribution.Dedup(value[0]), nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/dgraph-io/badger/v4/options"
 
 	"github.com/caddy-capture/caddy-capture/capture"
+	"github.com/caddy-capture/caddy-capture/capture/clickid"
 )
 
 // memTableSize also bounds a transaction: Badger takes 15 % of it, 1.2 MiB.
@@ -31,7 +32,7 @@ const compression = options.None
 // badgerOptions are sized for a server of 1 GB.
 func badgerOptions(dir string, e *Engine) badger.Options {
 	o := badger.DefaultOptions(dir)
-	o.SyncWrites = true       // what is acknowledged survives a power cut
+	o.SyncWrites = !e.noSync  // what is acknowledged survives a power cut
 	o.DetectConflicts = false // there is one writer
 	o.MetricsEnabled = false
 	o.MemTableSize = memTableSize
@@ -43,7 +44,7 @@ func badgerOptions(dir string, e *Engine) badger.Options {
 	o.ChecksumVerificationMode = options.OnBlockRead
 	o.NumVersionsToKeep = 1
 	o.Compression = compression
-	o.ExternalMagicVersion = format
+	o.ExternalMagicVersion = magic
 	o.Logger = newLogger(e.log())
 	return o
 }
@@ -62,6 +63,9 @@ func (e *Engine) openDB(h *home) (*badger.DB, *guard, error) {
 		return nil, nil, err
 	}
 	if err := checkFooters(h.dir, badgerOptions(h.dir, e)); err != nil {
+		return nil, nil, fmt.Errorf("opening the Badger files in %q: %w", h.dir, err)
+	}
+	if err := checkLogs(h.dir); err != nil {
 		return nil, nil, fmt.Errorf("opening the Badger files in %q: %w", h.dir, err)
 	}
 	var db *badger.DB
@@ -96,15 +100,22 @@ func openError(dir string, err error) error {
 
 // open opens the store in a directory that is ours.
 func (e *Engine) open(ctx context.Context, h *home) (_ *Store, err error) {
+	// A store of a newer format is not even looked into.
+	if _, err := readIdentity(h.dir); errors.Is(err, capture.ErrNewerFormat) {
+		return nil, err
+	}
 	db, g, err := e.openDB(h)
 	if err != nil {
 		return nil, err
 	}
 	s := &Store{
-		home: h, db: db, guard: g, log: e.log(),
+		home: h, db: db, guard: g, logs: newLogs(h.dir), log: e.log(),
 		commitAt:   func(txn *badger.Txn, ts uint64) error { return txn.CommitAt(ts, nil) },
 		cells:      make(cellCache),
 		spans:      make(map[uint32]span),
+		erased:     make(map[clickid.Ref]struct{}),
+		now:        e.now,
+		patience:   readersPatience,
 		quarantine: make(map[capture.Reason]int64),
 		stop:       make(chan struct{}),
 	}
@@ -116,7 +127,11 @@ func (e *Engine) open(ctx context.Context, h *home) (_ *Store, err error) {
 			_ = db.Close()
 		}
 	}()
-	if _, err := e.reconcile(h, db); err != nil {
+	id, err := e.reconcile(h, db)
+	if err != nil {
+		return nil, err
+	}
+	if err := e.migrate(ctx, h, db, g, id); err != nil {
 		return nil, err
 	}
 	if s.lease, err = openLease(h.dir); err != nil {
@@ -154,6 +169,9 @@ func (s *Store) load(ctx context.Context) error {
 			if s.deleted, err = decodeDeleted(data); err != nil {
 				return err
 			}
+		}
+		if s.swept, err = sweptOf(txn); err != nil {
+			return err
 		}
 		return s.scan(ctx, txn, scan{prefix: []byte{kindWaiting}}, func(item *badger.Item) (bool, error) {
 			return true, item.Value(func(v []byte) error {

@@ -18,8 +18,12 @@ import (
 	"github.com/caddy-capture/caddy-capture/capture/clickid"
 )
 
-// childDir tells the test binary to be the other process.
-const childDir = "BADGERSTORE_TEST_CHILD_DIR"
+const (
+	// childDir tells the test binary to be the other process.
+	childDir = "BADGERSTORE_TEST_CHILD_DIR"
+	// childNoSync tells it not to make anything durable.
+	childNoSync = "BADGERSTORE_TEST_CHILD_NO_SYNC"
+)
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(childDir); dir != "" {
@@ -36,7 +40,9 @@ func child(dir string) {
 		fmt.Println("error", err)
 		os.Exit(1)
 	}
-	st, err := New(dir, zap.NewNop()).Open(ctx)
+	e := New(dir, zap.NewNop())
+	e.noSync = os.Getenv(childNoSync) != ""
+	st, err := e.Open(ctx)
 	if err != nil {
 		fail(err)
 	}

@@ -2,9 +2,11 @@ package badgerstore
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -31,7 +33,7 @@ func get(txn *badger.Txn, key []byte, f func(value []byte) error) (found bool, e
 // getCopy returns the value of a key, never nil if there is one.
 func getCopy(txn *badger.Txn, key []byte) (value []byte, err error) {
 	_, err = get(txn, key, func(v []byte) error {
-		value = append(make([]byte, 0, len(v)+knownSize), v...)
+		value = append(make([]byte, 0, len(v)), v...)
 		return nil
 	})
 	return value, err
@@ -50,10 +52,35 @@ func getRecord[T any](txn *badger.Txn, key []byte) (*T, error) {
 	return r, nil
 }
 
+// eachKnown calls f with the conversions of a click, in no order that means
+// anything, until it returns false.
+func eachKnown(txn *badger.Txn, k *keys, ref clickid.Ref, f func(capture.Known) bool) error {
+	prefix := bytes.Clone(k.knownOf(ref))
+	o := badger.DefaultIteratorOptions
+	o.Prefix, o.PrefetchValues = prefix, false
+	it := txn.NewIterator(o)
+	defer it.Close()
+	for it.Seek(prefix); it.ValidForPrefix(prefix); it.Next() {
+		item := it.Item()
+		known := capture.Known{ID: attribution.ConversionID(item.Key()[len(prefix):])}
+		err := item.Value(func(v []byte) (err error) {
+			known.Dedup, err = decodeKnown(v)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("%w: reading a record of kind %q: %w", errDamaged, kindKnown, err)
+		}
+		if !f(known) {
+			break
+		}
+	}
+	return nil
+}
+
 func getKnown(txn *badger.Txn, k *keys, ref clickid.Ref) (list []capture.Known, err error) {
-	_, err = get(txn, k.known(ref), func(v []byte) (err error) {
-		list, err = decodeKnown(v)
-		return err
+	err = eachKnown(txn, k, ref, func(known capture.Known) bool {
+		list = append(list, known)
+		return true
 	})
 	return list, err
 }
@@ -132,6 +159,9 @@ func (s *Store) ClickConversions(ctx context.Context, ref clickid.Ref) (list []*
 				list = append(list, c)
 			}
 		}
+		slices.SortFunc(list, func(a, b *capture.Conversion) int {
+			return cmp.Or(a.State.Time.Compare(b.State.Time), bytes.Compare(a.ID[:], b.ID[:]))
+		})
 		return nil
 	})
 	return list, err

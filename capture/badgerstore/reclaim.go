@@ -56,15 +56,21 @@ func (s *Store) reclaim(ctx context.Context, now time.Time) error {
 
 	// What a reader may still want is kept by compaction, and would be kept
 	// from then on.
-	ok, err := s.await(ctx, readersPatience, func() bool { return s.gate.oldest() >= target })
+	ok, err := s.await(ctx, s.patience, func() bool { return s.gate.oldest() >= target })
 	if err != nil || !ok {
 		return err // it is due again at the next sweep
+	}
+	if err := s.touch(ctx); err != nil {
+		return err
 	}
 	if err := s.flush(ctx); err != nil {
 		return err
 	}
 	if err := s.compact(); err != nil {
 		return fmt.Errorf("giving back the space of what was deleted: %w", err)
+	}
+	if err := s.forgetRewritten(ctx); err != nil {
+		return err
 	}
 	err = s.eraseNow(func(d *eraser) error {
 		for i := range fillers {

@@ -20,7 +20,7 @@ func (s *Store) Report(ctx context.Context, q attribution.Query) (attribution.Re
 	b := attribution.NewBuilder(q)
 	err := s.view(ctx, func(txn *badger.Txn) error {
 		if q.Aligned(capture.CellSpan) && !q.NeedsSub() {
-			return s.reportCells(ctx, txn, q, b)
+			return s.reportSums(ctx, txn, q, b)
 		}
 		return s.reportRecords(ctx, txn, q, b)
 	})
@@ -28,6 +28,16 @@ func (s *Store) Report(ctx context.Context, q attribution.Query) (attribution.Re
 		return attribution.Report{}, err
 	}
 	return b.Report(), nil
+}
+
+// reportSums reads the sums, and the conversions only for how late they came.
+func (s *Store) reportSums(ctx context.Context, txn *badger.Txn, q attribution.Query, b *attribution.Builder) error {
+	if err := s.reportCells(ctx, txn, q, b); err != nil || !q.Lags {
+		return err
+	}
+	return s.reportConversions(ctx, txn, q, func(c *capture.Conversion) {
+		b.AddLag(c.Dims(), c.State.Time, c.Lag())
+	})
 }
 
 // reportCells reads the sums of each quarter.
@@ -70,7 +80,12 @@ func (s *Store) reportRecords(ctx context.Context, txn *badger.Txn, q attributio
 			return err
 		}
 	}
-	return s.reportConversions(ctx, txn, q, b)
+	return s.reportConversions(ctx, txn, q, func(c *capture.Conversion) {
+		b.Add(c.Dims(), c.State.Time, c.Counts())
+		if q.Lags {
+			b.AddLag(c.Dims(), c.State.Time, c.Lag())
+		}
+	})
 }
 
 // spansOf returns the spans of the quarters from first to last, joined and in
@@ -138,7 +153,9 @@ func (s *Store) reportClicks(ctx context.Context, txn *badger.Txn, sp span, q at
 	})
 }
 
-func (s *Store) reportConversions(ctx context.Context, txn *badger.Txn, q attribution.Query, b *attribution.Builder) error {
+// reportConversions calls visit for each booked conversion in the query's time
+// that is none of test data.
+func (s *Store) reportConversions(ctx context.Context, txn *badger.Txn, q attribution.Query, visit func(*capture.Conversion)) error {
 	var k keys
 	w := scan{prefix: []byte{kindBooked}, from: k.index(kindBooked, q.From, attribution.ConversionID{})}
 	end := q.To.Add(time.Millisecond)
@@ -155,7 +172,7 @@ func (s *Store) reportConversions(ctx context.Context, txn *badger.Txn, q attrib
 		if c == nil {
 			return false, missing("conversion", indexID(key))
 		}
-		b.Add(c.Dims(), c.State.Time, c.Counts())
+		visit(c)
 		return true, nil
 	})
 }

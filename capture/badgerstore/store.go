@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/caddy-capture/caddy-capture/capture"
+	"github.com/caddy-capture/caddy-capture/capture/clickid"
 )
 
 // errDamaged: a record cannot be read, so the store must not be built upon.
@@ -24,6 +25,7 @@ type Store struct {
 	db       *badger.DB
 	gate     *gate
 	guard    *guard
+	logs     *logs
 	log      *zap.Logger
 	lease    *leaseFile
 	position capture.Position
@@ -38,6 +40,8 @@ type Store struct {
 	spans map[uint32]span // markers written last
 	// results are those of the last batch, should it be sent again.
 	results []capture.Result
+	// erased are the clicks erased lately; a postback may have read one before.
+	erased map[clickid.Ref]struct{}
 	// commitAt commits a transaction; tests replace it.
 	commitAt func(txn *badger.Txn, ts uint64) error
 
@@ -45,6 +49,9 @@ type Store struct {
 	// taken before mu.
 	sweeping sync.Mutex
 	deleted  deleted
+	swept    swept
+	now      func() time.Time // the engine's clock
+	patience time.Duration    // with readers, before space is given back
 
 	quarantineMu sync.Mutex
 	quarantine   map[capture.Reason]int64
@@ -162,6 +169,8 @@ func (s *Store) write(f func(txn *badger.Txn) error) error {
 
 // finish commits a transaction. The caller holds mu.
 func (s *Store) finish(txn *badger.Txn) error {
+	s.home.touch()
+	s.logs.allocate()
 	ts := s.ts + 1
 	err := s.commitAt(txn, ts)
 	switch {

@@ -394,3 +394,39 @@ func TestNothingInTheValueLog(t *testing.T) {
 		}
 	}
 }
+
+// A click may have any number of conversions: what one more costs must not grow
+// with them, or whoever has a click ID could slow the store down.
+func TestManyConversionsOfOneClick(t *testing.T) {
+	s := openStore(t, newEngine(t))
+	w := newWriter(t, s)
+	c := w.clicks(click(day, "many"))[0]
+	const batches, each = 20, 500
+	var largest uint64
+	for i := range batches {
+		var postbacks []*capture.Postback
+		for j := range each {
+			postbacks = append(postbacks, postback(c, txid(i*each+j), day.Add(time.Minute)))
+		}
+		before := s.db.MaxVersion()
+		w.commit(nil, postbacks)
+		largest = max(largest, s.db.MaxVersion()-before)
+	}
+	if largest != 1 {
+		t.Errorf("a batch took %d transactions", largest)
+	}
+	list, err := s.ClickConversions(t.Context(), c.Ref)
+	if err != nil || len(list) != batches*each {
+		t.Fatalf("the click has %d conversions (%v), want %d", len(list), err, batches*each)
+	}
+	// Each is known by a key of its own, none by a growing one.
+	var k keys
+	item := 0
+	err = s.view(t.Context(), func(txn *badger.Txn) error {
+		return eachKnown(txn, &k, c.Ref, func(capture.Known) bool { item++; return true })
+	})
+	if err != nil || item != batches*each {
+		t.Errorf("the click knows %d conversions (%v)", item, err)
+	}
+	checkHealthy(t, s)
+}

@@ -74,7 +74,9 @@ type eraser struct {
 	txn     *badger.Txn
 	keys    keys
 	bytes   int64 // what the deleted records took
+	written int   // what was written anew
 	sum     deleted
+	swept   swept
 	waiting map[capture.Reason]int64
 }
 
@@ -92,7 +94,7 @@ func (s *Store) eraseNow(f func(d *eraser) error) error {
 	if err := s.guard.checkDelete(); err != nil {
 		return err
 	}
-	d := &eraser{waiting: make(map[capture.Reason]int64), sum: s.deleted}
+	d := &eraser{waiting: make(map[capture.Reason]int64), sum: s.deleted, swept: s.swept}
 	err := s.write(func(txn *badger.Txn) error {
 		d.txn = txn
 		if err := f(d); err != nil {
@@ -104,7 +106,7 @@ func (s *Store) eraseNow(f func(d *eraser) error) error {
 	if err != nil {
 		return err
 	}
-	s.deleted = d.sum
+	s.deleted, s.swept = d.sum, d.swept
 	s.countWaiting(d.waiting)
 	return nil
 }
@@ -201,6 +203,9 @@ func (s *Store) sweepConversions(ctx context.Context, kind byte, cutoff time.Tim
 		}
 		erased := 0
 		err = s.erase(ctx, func(d *eraser) error {
+			if err := d.noteSwept(swept{conversions: cutoff.UnixMilli()}); err != nil {
+				return err
+			}
 			for _, index := range batch {
 				ok, err := d.conversion(index, cutoff)
 				if err != nil {
@@ -244,21 +249,7 @@ func (d *eraser) conversion(index []byte, cutoff time.Time) (bool, error) {
 	return true, d.forget(c)
 }
 
-// forget takes a conversion out of the list of its click.
+// forget makes a click know the conversion no more.
 func (d *eraser) forget(c *capture.Conversion) error {
-	known, err := getKnown(d.txn, &d.keys, c.Click)
-	if err != nil {
-		return err
-	}
-	var rest []byte
-	for _, k := range known {
-		if k.ID != c.ID {
-			rest = appendKnown(rest, k)
-		}
-	}
-	key := d.keys.known(c.Click)
-	if rest == nil {
-		return d.txn.Delete(key)
-	}
-	return d.txn.Set(key, rest)
+	return d.txn.Delete(d.keys.known(c.Click, c.ID))
 }

@@ -44,6 +44,11 @@ func (s *Store) sweepClicks(ctx context.Context, cutoff time.Time) (n int, err e
 	if err != nil || len(expired) == 0 {
 		return 0, err
 	}
+	if err := s.erase(ctx, func(d *eraser) error {
+		return d.noteSwept(swept{clicks: cutoff.UnixMilli()})
+	}); err != nil {
+		return 0, err
+	}
 	for _, sp := range subtractSpans(joinSpans(gone), joinSpans(kept)) {
 		deleted, err := s.sweepBlocks(ctx, sp, snapshot)
 		n += deleted

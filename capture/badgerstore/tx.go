@@ -140,8 +140,35 @@ func (t *tx) mark(quarter uint32, block uint64) error {
 // Click returns the click, or nil.
 func (t *tx) Click(ref clickid.Ref) (*capture.Click, error) { return getClick(t.txn, &t.keys, ref) }
 
-// Known lists the conversions of a click.
-func (t *tx) Known(ref clickid.Ref) ([]capture.Known, error) { return getKnown(t.txn, &t.keys, ref) }
+// Any returns one conversion of a click, or nil.
+func (t *tx) Any(ref clickid.Ref) (c *capture.Conversion, err error) {
+	var id *attribution.ConversionID
+	err = eachKnown(t.txn, &t.keys, ref, func(k capture.Known) bool {
+		id = &k.ID
+		return false
+	})
+	if err != nil || id == nil {
+		return nil, err
+	}
+	return t.Conversion(*id)
+}
+
+// Others lists the conversions of a click that were made under another rule.
+// Most stores know but one rule, and then there is nothing to look for.
+func (t *tx) Others(ref clickid.Ref, dedup attribution.Dedup, limit int) (ids []attribution.ConversionID, err error) {
+	if t.state.modes&^(1<<dedup) == 0 {
+		return nil, nil
+	}
+	looked := 0
+	err = eachKnown(t.txn, &t.keys, ref, func(k capture.Known) bool {
+		looked++
+		if k.Dedup != dedup {
+			ids = append(ids, k.ID)
+		}
+		return len(ids) < limit && looked < 8*limit
+	})
+	return ids, err
+}
 
 // Conversion returns one conversion, or nil.
 func (t *tx) Conversion(id attribution.ConversionID) (*capture.Conversion, error) {
@@ -150,6 +177,9 @@ func (t *tx) Conversion(id attribution.ConversionID) (*capture.Conversion, error
 
 // PutConversion stores c and keeps the listings in step.
 func (t *tx) PutConversion(c, old *capture.Conversion) error {
+	if _, erased := t.s.erased[c.Click]; erased {
+		c.Erase() // whoever read the click read it before
+	}
 	data, err := capture.EncodeRecord(c)
 	if err != nil {
 		return err
@@ -171,12 +201,8 @@ func (t *tx) PutConversion(c, old *capture.Conversion) error {
 	if err := t.set(index, nil); err != nil {
 		return err
 	}
-	key := t.keys.known(c.Click)
-	list, err := t.get(key)
-	if err != nil {
-		return err
-	}
-	return t.set(key, appendKnown(list, capture.Known{ID: c.ID, Dedup: c.Dedup}))
+	t.state.modes |= 1 << c.Dedup
+	return t.set(t.keys.known(c.Click, c.ID), []byte{byte(c.Dedup)})
 }
 
 // AddCounts adds to the sums of one cell.

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"errors"
+	"io"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -99,6 +100,13 @@ func (p *place) everything(c *capture.Click, id attribution.ConversionID) map[st
 	_, errs["Report"] = s.Report(background, attribution.Query{From: noon, To: noon.Add(day)})
 	_, errs["Report by scan"] = s.Report(background, attribution.Query{By: []string{"sub.x"}, From: noon, To: noon.Add(day)})
 	_, errs["Sweep"] = s.Sweep(background, noon, rules.Retain)
+	_, errs["Entry"] = s.Entry(background, 1)
+	errs["Clicks"] = s.Clicks(background, capture.ClickQuery{}, func(*capture.Click) bool { return true })
+	errs["Try"] = s.Try(background, &capture.Batch{Postbacks: []*capture.Postback{
+		{Time: noon, Rules: rules, Ref: c.Ref, HasRef: true, Claim: sale},
+	}})
+	errs["Backup"] = s.Backup(background, io.Discard)
+	_, errs["Check"] = s.Check(background, nil)
 	return errs
 }
 
@@ -113,7 +121,9 @@ func testClosed(t *testing.T, p *place) {
 		}
 	}
 	p.closeAt(p.next)
-	for what, err := range p.everything(c, id) {
+	closed := p.everything(c, id)
+	_, closed["Erase"] = p.store.Erase(background, c.Ref)
+	for what, err := range closed {
 		if !errors.Is(err, capture.ErrClosed) {
 			t.Errorf("%s after Close: %v, want ErrClosed", what, err)
 		}

@@ -24,6 +24,7 @@ type place struct {
 	store  capture.Store
 	epoch  uint16
 	left   []capture.Store // crashed
+	fresh  func() Fixture  // another empty place
 
 	now              time.Time // moves on with each click and batch
 	next, seq, batch uint64

@@ -52,13 +52,23 @@ func Run(t *testing.T, fresh func(t *testing.T) Fixture) {
 		{"closed", testClosed},
 		{"close during reads", testCloseDuringReads},
 		{"largest batch", testLargestBatch},
+		{"try", testTry},
+		{"export of clicks", testExportClicks},
+		{"lags", testLags},
+		{"erase", testErase},
+		{"erase, replayed", testEraseReplayed},
+		{"erase what is being booked", testEraseRace},
+		{"check", testCheck},
+		{"backup", testBackup},
+		{"backup during commits", testBackupDuringCommits},
+		{"restore refused", testRestoreRefused},
 		{"model", testModel},
 		{"any order", testAnyOrder},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			fix := fresh(t)
-			p := &place{t: t, fix: fix, engine: fix.Engine}
+			p := &place{t: t, fix: fix, engine: fix.Engine, fresh: func() Fixture { return fresh(t) }}
 			p.open()
 			t.Cleanup(func() {
 				for _, s := range append(p.left, p.store) {
@@ -66,6 +76,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Fixture) {
 				}
 			})
 			c.test(t, p)
+			p.healthy()
 		})
 	}
 }

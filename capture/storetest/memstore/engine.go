@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/caddy-capture/caddy-capture/attribution"
 	"github.com/caddy-capture/caddy-capture/capture"
@@ -29,7 +30,7 @@ type Hooks struct {
 // Engine is a place in memory that keeps what its stores committed.
 type Engine struct {
 	name     string
-	identity capture.Identity
+	identity atomic.Pointer[capture.Identity]
 	hooks    atomic.Pointer[Hooks]
 
 	mu   sync.Mutex
@@ -50,12 +51,12 @@ func New() *Engine {
 	n := engines.Add(1)
 	e := &Engine{
 		name: fmt.Sprintf("memory:%d", n),
-		identity: capture.Identity{
-			Epoch:  uint16(n & clickid.MaxEpoch), //nolint:gosec // masked
-			Secret: fmt.Appendf(nil, "secret of the store in memory %d", n),
-		},
 		disk: newDisk(),
 	}
+	e.identity.Store(&capture.Identity{
+		Epoch:  uint16(n & clickid.MaxEpoch), //nolint:gosec // masked
+		Secret: fmt.Appendf(nil, "secret of the store in memory %d", n),
+	})
 	e.hooks.Store(new(Hooks))
 	return e
 }
@@ -66,8 +67,8 @@ func (e *Engine) SetHooks(h Hooks) { e.hooks.Store(&h) }
 // Key names the place.
 func (e *Engine) Key() string { return e.name }
 
-// Identity returns the identity that New made.
-func (e *Engine) Identity() (capture.Identity, error) { return e.identity, nil }
+// Identity returns the identity that New made, or Restore.
+func (e *Engine) Identity() (capture.Identity, error) { return *e.identity.Load(), nil }
 
 // Open opens the place, which only one store can have at a time.
 func (e *Engine) Open(context.Context) (capture.Store, error) {
@@ -109,6 +110,10 @@ type disk struct {
 	lease, nextSeq, nextBatch uint64
 	// results are those of the last batch, in case it is sent again.
 	results []capture.Result
+	// sweptClicks and sweptConversions are up to when records were deleted.
+	sweptClicks, sweptConversions time.Time
+	// erased are the clicks erased, which a postback may have read before.
+	erased map[clickid.Ref]bool
 }
 
 type records struct {
@@ -131,5 +136,5 @@ func newRecords() records {
 
 // newDisk begins with 1 where 0 means none.
 func newDisk() *disk {
-	return &disk{records: newRecords(), lease: 1, nextSeq: 1, nextBatch: 1}
+	return &disk{records: newRecords(), lease: 1, nextSeq: 1, nextBatch: 1, erased: make(map[clickid.Ref]bool)}
 }

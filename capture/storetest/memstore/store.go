@@ -74,7 +74,7 @@ func (s *Store) commit(b *capture.Batch) error {
 	if b.Number != d.nextBatch {
 		return fmt.Errorf("%w: batch %d came instead of %d", capture.ErrFatal, b.Number, d.nextBatch)
 	}
-	t := &tx{base: &d.records, changed: newRecords()}
+	t := &tx{base: &d.records, changed: newRecords(), erased: d.erased}
 	if err := capture.Apply(t, b); err != nil {
 		return fmt.Errorf("%w: %w", capture.ErrUnavailable, err)
 	}
@@ -187,6 +187,7 @@ func (s *Store) Report(ctx context.Context, q attribution.Query) (r attribution.
 			for cell, c := range s.disk.cells {
 				b.Add(cell.Dims(), cell.Time(), c)
 			}
+			s.addLags(b, q)
 			r = b.Report()
 			return nil
 		}
@@ -198,10 +199,19 @@ func (s *Store) Report(ctx context.Context, q attribution.Query) (r attribution.
 		for _, c := range s.disk.conversions {
 			b.Add(c.Dims(), c.State.Time, c.Counts())
 		}
+		s.addLags(b, q)
 		r = b.Report()
 		return nil
 	})
 	return r, err
+}
+
+func (s *Store) addLags(b *attribution.Builder, q attribution.Query) {
+	for _, c := range s.disk.conversions {
+		if q.Lags && c.State.Booked && !c.Test {
+			b.AddLag(c.Dims(), c.State.Time, c.Lag())
+		}
+	}
 }
 
 // Sweep deletes what is expired.
@@ -216,6 +226,13 @@ func (s *Store) Sweep(_ context.Context, now time.Time, keep capture.Retention) 
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	expired := func(t time.Time, after time.Duration) bool { return after > 0 && now.Sub(t) > after }
+	note := func(to *time.Time, after time.Duration) {
+		if at := now.Add(-after); after > 0 && at.After(*to) {
+			*to = at
+		}
+	}
+	note(&d.sweptClicks, keep.Clicks)
+	note(&d.sweptConversions, keep.Conversions)
 	for number, b := range d.blocks {
 		if !slices.ContainsFunc(b.Clicks, func(c *capture.Click) bool { return !expired(c.Time, keep.Clicks) }) {
 			delete(d.blocks, number)

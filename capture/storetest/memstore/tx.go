@@ -13,6 +13,7 @@ import (
 type tx struct {
 	base    *records
 	changed records
+	erased  map[clickid.Ref]bool
 }
 
 // get looks a key up in the changes, then in the base.
@@ -41,9 +42,22 @@ func (t *tx) PutBlock(b *capture.Block) error {
 	return nil
 }
 
-func (t *tx) Known(ref clickid.Ref) ([]capture.Known, error) {
+func (t *tx) Any(ref clickid.Ref) (*capture.Conversion, error) {
 	known, _ := get(t.changed.known, t.base.known, ref)
-	return known, nil
+	if len(known) == 0 {
+		return nil, nil
+	}
+	return t.Conversion(known[0].ID)
+}
+
+func (t *tx) Others(ref clickid.Ref, dedup attribution.Dedup, limit int) (ids []attribution.ConversionID, err error) {
+	known, _ := get(t.changed.known, t.base.known, ref)
+	for _, k := range known {
+		if k.Dedup != dedup && len(ids) < limit {
+			ids = append(ids, k.ID)
+		}
+	}
+	return ids, nil
 }
 
 func (t *tx) Conversion(id attribution.ConversionID) (*capture.Conversion, error) {
@@ -55,6 +69,9 @@ func (t *tx) Conversion(id attribution.ConversionID) (*capture.Conversion, error
 }
 
 func (t *tx) PutConversion(c, old *capture.Conversion) error {
+	if t.erased[c.Click] {
+		c.Erase() // whoever read the click read it before
+	}
 	t.changed.conversions[c.ID] = clone(c)
 	if old == nil {
 		known, _ := get(t.changed.known, t.base.known, c.Click)

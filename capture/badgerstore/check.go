@@ -1,0 +1,299 @@
+package badgerstore
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"sort"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/caddy-capture/caddy-capture/attribution"
+	"github.com/caddy-capture/caddy-capture/capture"
+	"github.com/caddy-capture/caddy-capture/capture/clickid"
+)
+
+// check compares the store with itself, at one point in time. What it keeps in
+// memory is the sums of one day at most.
+type check struct {
+	s      *Store
+	ctx    context.Context
+	txn    *badger.Txn
+	keys   keys
+	result capture.CheckResult
+	state  state
+	swept  swept
+	// waiting is the quarantine as the store counts it in memory.
+	waiting map[capture.Reason]int64
+
+	progress    func(done, total int64)
+	done, total int64
+}
+
+// Check compares sums with records and indexes with what they lead to.
+func (s *Store) Check(ctx context.Context, progress func(done, total int64)) (capture.CheckResult, error) {
+	if err := ctx.Err(); err != nil {
+		return capture.CheckResult{}, context.Cause(ctx)
+	}
+	c := &check{s: s, ctx: ctx, progress: progress}
+	ts, err := c.begin()
+	if err != nil {
+		return c.result, err
+	}
+	defer s.gate.done(ts)
+	c.txn = s.db.NewTransactionAt(ts, false)
+	defer c.txn.Discard()
+	// In this order: a damaged table makes everything else look wrong.
+	for _, step := range []func() error{
+		c.verifyTables, c.prepare, c.blocks, c.days, c.conversions, c.listed(kindTest), c.listed(kindUnbooked),
+		c.known, c.journal, c.quarantine,
+	} {
+		if err := step(); err != nil {
+			return c.result, err
+		}
+	}
+	if progress != nil {
+		progress(c.total, c.total)
+	}
+	return c.result, nil
+}
+
+// begin takes the timestamp to read at, and what memory says at that moment.
+func (c *check) begin() (uint64, error) {
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	ts, err := c.s.gate.read()
+	if err != nil {
+		return 0, err
+	}
+	if c.s.failed() == nil {
+		c.s.quarantineMu.Lock()
+		defer c.s.quarantineMu.Unlock()
+		c.waiting = maps.Clone(c.s.quarantine)
+	}
+	return ts, nil
+}
+
+// verifyTables reads all tables: Badger's iterators end at damage as if there
+// were nothing more. What is damaged stops the store, as at any other time.
+func (c *check) verifyTables() error {
+	err := c.s.verifyNow(c.ctx)
+	if errors.Is(err, errDamaged) {
+		c.result.Found("%v", err)
+		return nil
+	}
+	return err
+}
+
+// prepare counts what there is to do.
+func (c *check) prepare() (err error) {
+	if c.state, err = stateOf(c.txn); err != nil {
+		return err
+	}
+	if c.swept, err = sweptOf(c.txn); err != nil {
+		return err
+	}
+	for _, kind := range []byte{
+		kindBlock, kindBlock, kindConversion, kindBooked, kindTest, kindUnbooked, kindKnown, kindEntry, kindWaiting, kindCell,
+	} {
+		if err := c.s.scan(c.ctx, c.txn, scan{prefix: []byte{kind}}, func(*badger.Item) (bool, error) {
+			c.total++
+			return true, nil
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// each visits all keys of a kind. What visit returns is a problem of the item.
+func (c *check) each(kind byte, visit func(item *badger.Item) error) error {
+	return c.eachFrom(scan{prefix: []byte{kind}}, func(item *badger.Item) (bool, error) { return true, visit(item) })
+}
+
+func (c *check) eachFrom(w scan, visit func(item *badger.Item) (bool, error)) error {
+	return c.s.scan(c.ctx, c.txn, w, func(item *badger.Item) (bool, error) {
+		more, err := visit(item)
+		if !more {
+			return false, nil
+		}
+		if err != nil {
+			c.result.Found("%v", err)
+		}
+		if c.done++; c.progress != nil && c.done%4096 == 0 {
+			c.progress(min(c.done, c.total), c.total) // blocks may be read more than twice
+		}
+		return true, nil
+	})
+}
+
+// blocks checks that every block can be read, lies below the lease, and is in
+// the marker of each quarter that it has clicks of. Where these were swept
+// already, it has at least to be in that of another one, with which it goes.
+func (c *check) blocks() error {
+	all, err := c.s.spansOf(c.ctx, c.txn, 0, math.MaxUint32)
+	if err != nil {
+		return err
+	}
+	b := blockCheck{check: c, all: all, spans: make(map[uint32]span)}
+	return c.each(kindBlock, func(item *badger.Item) error {
+		number := keyNumber(item.Key())
+		if number >= c.state.lease {
+			c.result.Found("click block %d lies beyond the lease, which ends at %d: its number could be used again",
+				number, c.state.lease)
+		}
+		if err := item.Value(func(v []byte) error { return b.one(number, v) }); err != nil {
+			return fmt.Errorf("click block %d: %w", number, err)
+		}
+		return nil
+	})
+}
+
+type blockCheck struct {
+	*check
+	reader capture.BlockReader
+	click  capture.Click
+	all    []span          // of all markers, joined
+	spans  map[uint32]span // markers read last
+}
+
+func (b *blockCheck) one(number uint64, block []byte) error {
+	if err := b.reader.Reset(block); err != nil {
+		return err
+	}
+	for b.reader.Next(&b.click) {
+		b.result.Clicks++
+		if b.click.Ref.Block != number {
+			return fmt.Errorf("it says that it is block %d", b.click.Ref.Block)
+		}
+		if err := b.marked(number, capture.QuarterOf(b.click.Time)); err != nil {
+			return err
+		}
+	}
+	i := sort.Search(len(b.all), func(i int) bool { return b.all[i].last >= number })
+	if i == len(b.all) || b.all[i].first > number {
+		return errors.New("it is in no marker, so no report finds it and no sweep deletes it")
+	}
+	return b.reader.Err()
+}
+
+// marked checks that the marker of a quarter covers a block.
+func (b *blockCheck) marked(number uint64, quarter uint32) error {
+	sp, ok := b.spans[quarter]
+	if !ok {
+		if len(b.spans) > spansMax {
+			clear(b.spans)
+		}
+		data, err := getCopy(b.txn, b.keys.quarter(quarter))
+		switch {
+		case err != nil:
+			return err
+		case !b.swept.clicksWhole(&capture.Cell{Quarter: quarter}):
+			sp = span{0, math.MaxUint64} // it was deleted, and may be there anew
+		case data == nil:
+			return fmt.Errorf("there is no marker of %s, of which it has clicks", stampOf(quarter))
+		default:
+			if sp, err = decodeSpan(data); err != nil {
+				return err
+			}
+		}
+		b.spans[quarter] = sp
+	}
+	if number < sp.first || number > sp.last {
+		return fmt.Errorf("the marker of %s, of which it has clicks, covers only blocks %d to %d",
+			stampOf(quarter), sp.first, sp.last)
+	}
+	return nil
+}
+
+func stampOf(quarter uint32) string {
+	return capture.Cell{Quarter: quarter}.Time().Format("2006-01-02T15:04Z07:00")
+}
+
+// conversions checks that every conversion is in its listing and in that of
+// its click.
+func (c *check) conversions() error {
+	return c.each(kindConversion, func(item *badger.Item) error {
+		c.result.Conversions++
+		id := attribution.ConversionID(item.Key()[1:17])
+		conv, err := decode[capture.Conversion](item)
+		switch {
+		case err != nil:
+			return fmt.Errorf("conversion %s: %w", id, err)
+		case conv.ID != id:
+			return fmt.Errorf("conversion %s: its record is of conversion %s", id, conv.ID)
+		}
+		c.result.CheckConversion(conv)
+		if found, err := get(c.txn, c.keys.indexOf(conv), func([]byte) error { return nil }); err != nil || !found {
+			c.result.Found("conversion %s of %s is missing from the listing", id, conv.State.Time.Format("2006-01-02T15:04:05Z07:00"))
+		}
+		known, err := get(c.txn, c.keys.known(conv.Click, id), func(v []byte) error {
+			dedup, err := decodeKnown(v)
+			if err == nil && dedup != conv.Dedup {
+				c.result.Found("conversion %s is known to its click as made under dedup %s, not %s", id, dedup, conv.Dedup)
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if !known {
+			c.result.Found("conversion %s is not known to its click", id)
+		}
+		return nil
+	})
+}
+
+// listed checks that every key of a listing leads to its conversion.
+func (c *check) listed(kind byte) func() error {
+	return func() error {
+		return c.each(kind, func(item *badger.Item) error {
+			_, err := c.follow(item.Key())
+			return err
+		})
+	}
+}
+
+// follow returns the conversion that a key of a listing leads to.
+func (c *check) follow(key []byte) (*capture.Conversion, error) {
+	id := indexID(key)
+	conv, err := getRecord[capture.Conversion](c.txn, c.keys.conversion(id))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("conversion %s: %w", id, err)
+	case conv == nil:
+		return nil, fmt.Errorf("conversion %s is listed but not there", id)
+	case string(c.keys.indexOf(conv)) != string(key):
+		return nil, fmt.Errorf("conversion %s is listed where it does not belong, under kind %q at %s", id, key[0], indexTime(key))
+	}
+	return conv, nil
+}
+
+// known checks that what clicks know of their conversions leads to them.
+func (c *check) known() error {
+	return c.each(kindKnown, func(item *badger.Item) error {
+		ref := refOf(item.Key())
+		id := attribution.ConversionID(item.Key()[16:])
+		conv, err := getRecord[capture.Conversion](c.txn, c.keys.conversion(id))
+		switch {
+		case err != nil:
+			return err
+		case conv == nil:
+			c.result.Found("conversion %s is known to click %+v but not there", id, ref)
+		case conv.Click != ref:
+			c.result.Found("conversion %s is known to click %+v but belongs to %+v", id, ref, conv.Click)
+		}
+		return nil
+	})
+}
+
+// refOf reads the click in the key of one of its conversions.
+func refOf(key []byte) clickid.Ref {
+	return clickid.Ref{
+		Epoch: binary.BigEndian.Uint16(key[1:]), Block: binary.BigEndian.Uint64(key[3:]), Slot: key[11],
+		Second: binary.BigEndian.Uint32(key[12:]),
+	}
+}

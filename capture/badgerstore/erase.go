@@ -1,0 +1,294 @@
+package badgerstore
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+	"go.uber.org/zap"
+
+	"github.com/caddy-capture/caddy-capture/attribution"
+	"github.com/caddy-capture/caddy-capture/capture"
+	"github.com/caddy-capture/caddy-capture/capture/clickid"
+)
+
+// An erasure writes records anew, without what identifies the visitor. The
+// old versions are on disk until compaction meets them; reclaim makes it. So
+// that this cannot be missed, neither by a crash nor because somebody reads an
+// old version meanwhile, each record written anew is noted under a key of its
+// own in the same write, and stays so until its old versions are gone.
+
+const (
+	// rewriteBytes and rewriteStep bound one transaction, which is far below
+	// what Badger allows: a commit that waits for it does so for some
+	// milliseconds.
+	rewriteBytes = 256 << 10
+	rewriteStep  = 100
+	// erasedMax bounds the memory for what was erased lately.
+	erasedMax = 1 << 16
+)
+
+// Erase removes what identifies the visitor of a click. Each record is changed
+// as a whole, and what was done already is left alone: after a crash, or an
+// error, erasing again does the rest.
+func (s *Store) Erase(ctx context.Context, ref clickid.Ref) (capture.Erased, error) {
+	var r capture.Erased
+	if err := s.gate.enter(); err != nil {
+		return r, err
+	}
+	defer s.gate.leave()
+	if err := s.lockSweep(ctx); err != nil {
+		return r, err
+	}
+	defer s.sweeping.Unlock()
+
+	// From now on no postback that has read the click before can bring back
+	// what it read.
+	s.mu.Lock()
+	if len(s.erased) >= erasedMax {
+		clear(s.erased)
+	}
+	s.erased[ref] = struct{}{}
+	s.mu.Unlock()
+
+	found, err := s.findErasable(ctx, ref)
+	if err != nil {
+		return r, err
+	}
+	if !found.click && len(found.known) == 0 && len(found.entries) == 0 {
+		return r, capture.ErrNotFound
+	}
+	if found.click {
+		if err := s.rewrite(ctx, 1, func(d *eraser, _ int) (err error) {
+			r.Click, err = d.eraseClick(ref)
+			return err
+		}); err != nil {
+			return r, err
+		}
+	}
+	if err := s.rewrite(ctx, len(found.known), func(d *eraser, i int) error {
+		changed, err := d.eraseConversion(found.known[i].ID)
+		r.Conversions += count(changed)
+		return err
+	}); err != nil {
+		return r, err
+	}
+	if err := s.rewrite(ctx, len(found.entries), func(d *eraser, i int) error {
+		changed, err := d.eraseEntry(found.entries[i])
+		r.Entries += count(changed)
+		return err
+	}); err != nil {
+		return r, err
+	}
+	err = s.reclaim(ctx, s.now())
+	r.Pending = s.deleted.bytes > 0
+	if err != nil && ctx.Err() == nil && s.failed() == nil && !errors.Is(err, capture.ErrClosed) {
+		s.log.Warn("what was erased is still on the disk, until the next sweep",
+			zap.String("store", s.home.dir), zap.Error(err))
+		err = nil
+	}
+	return r, err
+}
+
+func count(changed bool) int {
+	if changed {
+		return 1
+	}
+	return 0
+}
+
+// lockSweep waits for a sweep to end, but not beyond the end of ctx.
+func (s *Store) lockSweep(ctx context.Context) error {
+	for !s.sweeping.TryLock() {
+		if err := s.pause(ctx, 10*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// erasable is where a click's visitor may be found.
+type erasable struct {
+	click   bool
+	known   []capture.Known
+	entries []uint64
+}
+
+// findErasable looks through the whole journal: it has no index by click, as
+// nothing else needs one.
+func (s *Store) findErasable(ctx context.Context, ref clickid.Ref) (found erasable, err error) {
+	err = s.view(ctx, func(txn *badger.Txn) error {
+		var k keys
+		c, err := getClick(txn, &k, ref)
+		if err != nil {
+			return err
+		}
+		found.click = c != nil
+		if found.known, err = getKnown(txn, &k, ref); err != nil {
+			return err
+		}
+		// What the journal has of the click, and no more, so that reading all
+		// of it is quick.
+		var e struct {
+			Seq        uint64                   `cbor:"1,keyasint"`
+			Click      clickid.Ref              `cbor:"7,keyasint"`
+			HasClick   bool                     `cbor:"8,keyasint"`
+			Conversion attribution.ConversionID `cbor:"9,keyasint"`
+			Replays    uint64                   `cbor:"17,keyasint"`
+		}
+		blank := e
+		return s.scan(ctx, txn, scan{prefix: []byte{kindEntry}}, func(item *badger.Item) (bool, error) {
+			e = blank
+			if err := item.Value(func(v []byte) error { return capture.DecodeRecord(v, &e) }); err != nil {
+				return false, fmt.Errorf("%w: reading a record of kind %q: %w", errDamaged, kindEntry, err)
+			}
+			mine := e.HasClick && e.Click == ref ||
+				slices.ContainsFunc(found.known, func(k capture.Known) bool { return k.ID == e.Conversion })
+			if !mine {
+				return true, nil
+			}
+			found.entries = append(found.entries, e.Seq)
+			if e.Replays != 0 && !slices.Contains(found.entries, e.Replays) {
+				// It waited for the click without being known for its own.
+				found.entries = append(found.entries, e.Replays)
+			}
+			return true, nil
+		})
+	})
+	return found, err
+}
+
+// rewrite calls change for 0 to n-1, as many in one transaction as are good.
+// What change counts is right only without an error.
+func (s *Store) rewrite(ctx context.Context, n int, change func(d *eraser, i int) error) error {
+	for i := 0; i < n; {
+		first := i
+		err := s.erase(ctx, func(d *eraser) error {
+			for ; i < n && i-first < rewriteStep && d.written < rewriteBytes; i++ {
+				if err := change(d, i); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// replace writes a record anew and notes that its old version has to go.
+func (d *eraser) replace(key, value []byte) error {
+	item, err := d.txn.Get(key)
+	if err != nil {
+		return err
+	}
+	d.bytes += max(item.EstimatedSize(), 1)
+	d.sum.since = 0 // so that space is given back with the next sweep at the latest
+	d.written += len(value)
+	if err := d.txn.Set(key, value); err != nil {
+		return tooLarge(err)
+	}
+	return tooLarge(d.txn.Set(append([]byte{kindRewritten}, key...), nil))
+}
+
+func (d *eraser) eraseClick(ref clickid.Ref) (bool, error) {
+	key := d.keys.number(kindBlock, ref.Block)
+	data, err := getCopy(d.txn, key)
+	if err != nil || data == nil {
+		return false, err
+	}
+	b, err := capture.DecodeBlock(data)
+	if err != nil {
+		return false, fmt.Errorf("%w: click block %d: %w", errDamaged, ref.Block, err)
+	}
+	if int(ref.Slot) >= len(b.Clicks) || b.Clicks[ref.Slot].Ref != ref || !b.Clicks[ref.Slot].Erase() {
+		return false, nil
+	}
+	return true, d.replace(key, capture.EncodeBlock(b))
+}
+
+func (d *eraser) eraseConversion(id attribution.ConversionID) (bool, error) {
+	key := d.keys.conversion(id)
+	c, err := getRecord[capture.Conversion](d.txn, key)
+	if err != nil || c == nil || !c.Erase() {
+		return false, err
+	}
+	data, err := capture.EncodeRecord(c)
+	if err != nil {
+		return false, err
+	}
+	return true, d.replace(key, data)
+}
+
+func (d *eraser) eraseEntry(seq uint64) (bool, error) {
+	key := d.keys.number(kindEntry, seq)
+	e, err := getRecord[capture.Entry](d.txn, key)
+	if err != nil || e == nil {
+		return false, err
+	}
+	waiting, reason := e.Waiting(), e.Reason
+	if !e.Erase() {
+		return false, nil
+	}
+	if waiting {
+		d.waiting[reason]--
+		if err := d.txn.Delete(d.keys.number(kindWaiting, seq)); err != nil {
+			return false, tooLarge(err)
+		}
+	}
+	data, err := capture.EncodeRecord(e)
+	if err != nil {
+		return false, err
+	}
+	return true, d.replace(key, data)
+}
+
+// touch writes the records once more whose old versions have to go. Some may
+// have been written down to the last level while somebody still read the old
+// version; another new one on top makes compaction visit them again.
+func (s *Store) touch(ctx context.Context) error {
+	rewritten, err := s.rewritten(ctx)
+	if err != nil {
+		return err
+	}
+	return s.rewrite(ctx, len(rewritten), func(d *eraser, i int) error {
+		key := rewritten[i]
+		data, err := getCopy(d.txn, key)
+		if err != nil {
+			return err
+		}
+		if data == nil {
+			return tooLarge(d.txn.Delete(key))
+		}
+		d.written += len(data)
+		return tooLarge(d.txn.Set(key, data))
+	})
+}
+
+// rewritten lists the keys of the records whose old versions have to go.
+func (s *Store) rewritten(ctx context.Context) (list [][]byte, err error) {
+	err = s.view(ctx, func(txn *badger.Txn) error {
+		return s.scan(ctx, txn, scan{prefix: []byte{kindRewritten}}, func(item *badger.Item) (bool, error) {
+			list = append(list, bytes.Clone(item.Key()[1:]))
+			return true, nil
+		})
+	})
+	return list, err
+}
+
+// forgetRewritten is called when all old versions are gone.
+func (s *Store) forgetRewritten(ctx context.Context) error {
+	rewritten, err := s.rewritten(ctx)
+	if err != nil {
+		return err
+	}
+	return s.rewrite(ctx, len(rewritten), func(d *eraser, i int) error {
+		return tooLarge(d.txn.Delete(append([]byte{kindRewritten}, rewritten[i]...)))
+	})
+}

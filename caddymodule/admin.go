@@ -47,9 +47,17 @@ func (a adminAPI) Routes() []caddy.AdminRoute {
 	get := func(f adminEndpoint) map[string]adminEndpoint { return map[string]adminEndpoint{http.MethodGet: f} }
 	return []caddy.AdminRoute{
 		a.route("/capture/report", get(adminReport)),
-		a.route("/capture/clicks/{id}", get(adminClick)),
-		a.route("/capture/conversions", get(adminConversions)),
+		a.route("/capture/clicks/{id}", map[string]adminEndpoint{
+			http.MethodGet: adminClick, http.MethodDelete: adminErase,
+		}),
+		a.route("/capture/conversions", map[string]adminEndpoint{
+			http.MethodGet: adminConversions, http.MethodPost: adminImport,
+		}),
 		a.route("/capture/journal", get(adminJournal)),
+		a.route("/capture/journal/replay", map[string]adminEndpoint{http.MethodPost: adminReplay}),
+		a.route("/capture/export/{what}", get(adminExport)),
+		a.route("/capture/backup", get(adminBackup)),
+		a.route("/capture/check", get(adminCheck)),
 		{Pattern: "/capture/health", Handler: a.methods(map[string]caddy.AdminHandlerFunc{http.MethodGet: a.health})},
 		a.route("/capture/test", map[string]adminEndpoint{http.MethodPost: adminTest}),
 		{Pattern: "/capture/", Handler: caddy.AdminHandlerFunc(adminNotFound)},
@@ -145,7 +153,8 @@ func activeApp() (*App, error) {
 
 func adminNotFound(_ http.ResponseWriter, r *http.Request) error {
 	return apiErrorf(http.StatusNotFound, "there is no %q: try /capture/report, /capture/conversions, /capture/journal, "+
-		"/capture/clicks/<id>, /capture/health or /capture/test", r.URL.Path)
+		"/capture/journal/replay, /capture/clicks/<id>, /capture/export/clicks, /capture/backup, /capture/check, "+
+		"/capture/health or /capture/test", r.URL.Path)
 }
 
 func apiErrorf(status int, format string, args ...any) caddy.APIError {

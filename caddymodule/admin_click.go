@@ -7,14 +7,19 @@ import (
 	"strings"
 	"time"
 
-	"github.com/caddyserver/caddy/v2"
-
 	"github.com/caddy-capture/caddy-capture/attribution"
 	"github.com/caddy-capture/caddy-capture/capture"
+	"github.com/caddy-capture/caddy-capture/capture/clickid"
 )
 
 // clickAnswer is the answer to GET /capture/clicks/<id>.
 type clickAnswer struct {
+	clickFields
+	Conversions []conversionAnswer `json:"conversions"`
+}
+
+// clickFields is one click in answers.
+type clickFields struct {
 	ID   string    `json:"id"`
 	Time timestamp `json:"time"`
 	// Gone says that the click's own record is no longer kept; what is shown
@@ -33,7 +38,6 @@ type clickAnswer struct {
 	Referer     string             `json:"referer"`
 	Address     string             `json:"address"`
 	Flags       []string           `json:"flags"`
-	Conversions []conversionAnswer `json:"conversions"`
 }
 
 // adminClick answers GET /capture/clicks/<id>.
@@ -41,10 +45,9 @@ func adminClick(c *adminCall) error {
 	if p := readParams(c.r, c.now); p.err != nil {
 		return badRequest(p.err)
 	}
-	given := c.r.PathValue("id")
-	ref, err := c.lease.codec.Decode(given)
+	ref, err := c.clickRef()
 	if err != nil {
-		return badRequest(fmt.Errorf("reading the click ID %q: %w", given, err))
+		return err
 	}
 	reader, err := c.lease.ledger.Reader()
 	if err != nil {
@@ -63,15 +66,11 @@ func adminClick(c *adminCall) error {
 	}
 	// As it was asked for, not encoded anew: since a change of the key that
 	// would be another ID than the one that travelled.
-	id := strings.ToLower(given)
+	id := strings.ToLower(c.r.PathValue("id"))
 	if click == nil && len(conversions) == 0 {
-		return caddy.APIError{
-			HTTPStatus: http.StatusNotFound,
-			Err: fmt.Errorf("click %s is unknown: its ID is genuine, made at %s, but no click is stored under it (any more)",
-				id, ref.Time().Format(time.RFC3339)),
-		}
+		return unknownClick(id, ref)
 	}
-	answer := clickAnswer{ID: id, Conversions: []conversionAnswer{}}
+	answer := clickAnswer{clickFields: clickFields{ID: id}, Conversions: []conversionAnswer{}}
 	if click != nil {
 		answer.fill(click)
 	} else {
@@ -83,7 +82,57 @@ func adminClick(c *adminCall) error {
 	return c.answer(answer)
 }
 
-func (a *clickAnswer) fill(click *capture.Click) {
+// clickRef reads the click ID of the path.
+func (c *adminCall) clickRef() (clickid.Ref, error) {
+	given := c.r.PathValue("id")
+	ref, err := c.lease.codec.Decode(given)
+	if err != nil {
+		return ref, badRequest(fmt.Errorf("reading the click ID %q: %w", given, err))
+	}
+	return ref, nil
+}
+
+func unknownClick(id string, ref clickid.Ref) error {
+	return apiErrorf(http.StatusNotFound,
+		"click %s is unknown: its ID is genuine, made at %s, but no click is stored under it (any more)",
+		id, ref.Time().Format(time.RFC3339))
+}
+
+// eraseAnswer is the answer to DELETE /capture/clicks/<id>.
+type eraseAnswer struct {
+	Erased erasedAnswer `json:"erased"`
+}
+
+// erasedAnswer counts what was changed. Pending says that the disk still holds
+// the old data until expired records are deleted the next time.
+type erasedAnswer struct {
+	Click       bool `json:"click"`
+	Conversions int  `json:"conversions"`
+	Entries     int  `json:"entries"`
+	Pending     bool `json:"pending"`
+}
+
+// adminErase answers DELETE /capture/clicks/<id>.
+func adminErase(c *adminCall) error {
+	if p := readParams(c.r, c.now); p.err != nil {
+		return badRequest(p.err)
+	}
+	ref, err := c.clickRef()
+	if err != nil {
+		return err
+	}
+	unlimitRead(c.w)
+	e, err := c.lease.ledger.Erase(c.r.Context(), ref)
+	if errors.Is(err, capture.ErrNotFound) {
+		return unknownClick(strings.ToLower(c.r.PathValue("id")), ref)
+	}
+	if err != nil {
+		return err
+	}
+	return c.answer(eraseAnswer{erasedAnswer(e)})
+}
+
+func (a *clickFields) fill(click *capture.Click) {
 	a.Time = timestamp{click.Time}
 	a.Campaign, a.Source, a.Destination = click.Campaign, click.Source, click.Destination
 	a.Subs, a.Kept = showParams(click.Subs), showParams(click.Kept)
@@ -97,7 +146,7 @@ func (a *clickAnswer) fill(click *capture.Click) {
 	a.Address, a.Flags = click.Address, showFlags(click.Flags)
 }
 
-func (a *clickAnswer) fillFrom(c *capture.Conversion) {
+func (a *clickFields) fillFrom(c *capture.Conversion) {
 	a.Gone, a.Time = true, timestamp{c.ClickTime}
 	a.Campaign, a.Source, a.Destination = c.Campaign, c.Source, c.Destination
 	a.Subs, a.Kept, a.Flags = showParams(c.Subs), map[string]string{}, showFlags(c.Flags)

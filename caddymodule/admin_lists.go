@@ -145,9 +145,11 @@ type entryAnswer struct {
 	Authentic string     `json:"authentic"`
 	Sender    string     `json:"sender"`
 	// Resolved is the entry by which this one left quarantine.
-	Resolved uint64    `json:"resolved,omitempty"`
-	Test     bool      `json:"test,omitempty"`
-	Raw      rawAnswer `json:"raw"`
+	Resolved uint64 `json:"resolved,omitempty"`
+	// Replays is the entry that was booked again by this one.
+	Replays uint64    `json:"replays,omitempty"`
+	Test    bool      `json:"test,omitempty"`
+	Raw     rawAnswer `json:"raw"`
 }
 
 // rawAnswer is the postback as it arrived, its secrets masked.
@@ -168,7 +170,7 @@ func (l *lease) showEntry(e *capture.Entry) entryAnswer {
 	a := entryAnswer{
 		Seq: e.Seq, Time: timestamp{e.Time}, Route: e.Route, Outcome: e.Outcome, Reason: e.Reason, Detail: e.Detail,
 		Campaign: e.Campaign, claimAnswer: showClaim(cl.Event, cl.TxID, cl.Status, cl.Payout, cl.HasPayout),
-		SentAt: optionalTime(cl.SentAt), Authentic: e.Authentic, Sender: e.Sender, Resolved: e.Resolved, Test: e.Test,
+		SentAt: optionalTime(cl.SentAt), Authentic: e.Authentic, Sender: e.Sender, Resolved: e.Resolved, Replays: e.Replays, Test: e.Test,
 		Raw: rawAnswer{
 			Method: raw.Method, Host: raw.Host, URI: raw.URI, ContentType: raw.ContentType, UserAgent: raw.UserAgent,
 		},

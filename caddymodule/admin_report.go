@@ -20,9 +20,10 @@ func adminReport(c *adminCall) error {
 }
 
 func readReportQuery(c *adminCall) (attribution.Query, error) {
-	p := readParams(c.r, c.now, "by", "from", "to", "campaign", "source", "tz")
+	p := readParams(c.r, c.now, "by", "from", "to", "campaign", "source", "tz", "lag")
 	q := attribution.Query{
 		Location: p.zone("tz"), Campaign: p.get("campaign"), Source: p.get("source"), By: []string{"campaign"},
+		Rates: c.app.rates, Lags: p.flag("lag"),
 	}
 	if by, ok := p.values["by"]; ok {
 		q.By = nil // an empty one asks for the total only

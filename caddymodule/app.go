@@ -47,12 +47,21 @@ type App struct {
 	// `truncated`.
 	VisitorAddress string `json:"visitor_address,omitempty"`
 
+	// A file of exchange rates: CSV lines of currency, rate and date, like
+	// `USD,0.92,2026-11-01`, each saying what one unit of the currency is worth
+	// from that day (UTC) on. The first line with the rate 1 names the currency
+	// that is converted to. With it, reports have one converted total beside
+	// the sums of each currency. It is read when the configuration is loaded.
+	// Placeholders such as `{env.RATES}` are replaced. Default: none.
+	RatesFile string `json:"rates_file,omitempty"`
+
 	// What single campaigns do differently, by name. A campaign needs no
 	// entry here to be counted.
 	Campaigns map[string]*Campaign `json:"campaigns,omitempty"`
 
 	engine  capture.Engine
 	rules   *capture.Rules
+	rates   *attribution.Rates // nil without a file
 	address capture.AddressMode
 	keys    [][]byte
 	logger  *zap.Logger
@@ -65,6 +74,8 @@ type App struct {
 	mu      sync.Mutex // guards what follows
 	opening *opening   // under way, or nil
 	closed  bool
+	// postbacks are the routes of this configuration by name.
+	postbacks map[string][]*Postback
 }
 
 // Retention says how long each kind of record is kept.
@@ -110,16 +121,9 @@ type StoreModule interface {
 // it beside a serving process.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.logger = ctx.Logger()
-	if a.StoreRaw == nil {
-		a.StoreRaw = json.RawMessage(`{"engine":"badger"}`)
-	}
-	mod, err := ctx.LoadModule(a, "StoreRaw")
+	store, err := a.loadStore(ctx)
 	if err != nil {
-		return fmt.Errorf("loading the store module: %w", err)
-	}
-	store, ok := mod.(StoreModule)
-	if !ok {
-		return fmt.Errorf("module %T is not a store", mod)
+		return err
 	}
 	a.storeLog = newCurrentLogger(a.logger)
 	a.engine = store.Engine(a.storeLog.logger("capture.store"))
@@ -131,6 +135,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	a.warnOfWindows()
+	if a.rates, err = loadRates(a.RatesFile); err != nil {
+		return err
+	}
 	if a.keys, err = resolveSecrets(a.ClickIDKeys); err != nil {
 		return fmt.Errorf("click_id_key %w", err)
 	}
@@ -140,6 +147,22 @@ func (a *App) Provision(ctx caddy.Context) error {
 		}
 	}
 	return registerMetrics(ctx.GetMetricsRegistry())
+}
+
+// loadStore loads the module of the store. It opens nothing.
+func (a *App) loadStore(ctx caddy.Context) (StoreModule, error) {
+	if a.StoreRaw == nil {
+		a.StoreRaw = json.RawMessage(`{"engine":"badger"}`)
+	}
+	mod, err := ctx.LoadModule(a, "StoreRaw")
+	if err != nil {
+		return nil, fmt.Errorf("loading the store module: %w", err)
+	}
+	store, ok := mod.(StoreModule)
+	if !ok {
+		return nil, fmt.Errorf("module %T is not a store", mod)
+	}
+	return store, nil
 }
 
 // warnOfWindows warns of windows that end after the click is gone.
@@ -255,6 +278,17 @@ func parseMoney(amount, currency string) (attribution.Money, error) {
 	}
 	m.Currency, err = attribution.ParseCurrency(currency)
 	return m, err
+}
+
+// addPostback notes a route, so that what waits in quarantine can be read
+// again by it.
+func (a *App) addPostback(p *Postback) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.postbacks == nil {
+		a.postbacks = make(map[string][]*Postback)
+	}
+	a.postbacks[p.Name] = append(a.postbacks[p.Name], p)
 }
 
 // Start opens the store, or takes it over from the configuration before.

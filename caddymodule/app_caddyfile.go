@@ -30,7 +30,7 @@ func parseGlobalOption(d *caddyfile.Dispenser, previous any) (any, error) {
 }
 
 const (
-	appOptions      = "store, click_id_key, retain, window, visitor_address and campaign"
+	appOptions      = "store, click_id_key, retain, rates, window, visitor_address and campaign"
 	retainOptions   = "clicks, journal and conversions"
 	campaignOptions = "window, payout and dedup"
 )
@@ -45,6 +45,7 @@ const (
 //			journal     <duration>
 //			conversions <duration>
 //		}
+//		rates           <file>
 //		window          <duration>
 //		visitor_address full|truncated|none
 //		campaign <name> {
@@ -74,6 +75,10 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			a.ClickIDKeys, err = readArgs(d, "<secret> ...")
 		case "retain":
 			err = a.readRetain(d)
+		case "rates":
+			if a.RatesFile, err = readArg(d, "<file>"); err == nil && a.RatesFile == "" {
+				err = d.Err("rates: the name of the file is empty")
+			}
 		case "window":
 			a.Window, err = readDuration(d, false)
 		case "visitor_address":

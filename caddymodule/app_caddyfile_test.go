@@ -21,6 +21,7 @@ func TestGlobalOption(t *testing.T) {
 				journal 1d12h
 				conversions forever
 			}
+			rates /etc/caddy/rates.csv
 			window 14d
 			visitor_address none
 			campaign acme {
@@ -33,6 +34,7 @@ func TestGlobalOption(t *testing.T) {
 			"store": {"engine": "badger", "directory": "/var/lib/caddy/capture"},
 			"click_id_keys": ["{env.NEW}", "{env.OLD}"],
 			"retain": {"clicks": 2592000000000000, "journal": 129600000000000, "conversions": -1},
+			"rates_file": "/etc/caddy/rates.csv",
 			"window": 1209600000000000,
 			"visitor_address": "none",
 			"campaigns": {
@@ -62,7 +64,11 @@ func TestGlobalOptionErrors(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{
 		"capture now":                                            "wrong argument count",
-		"capture {\n rates x.csv\n}":                             `unknown option "rates" of capture; allowed are store, click_id_key, retain, window, visitor_address and campaign`,
+		"capture {\n rate x.csv\n}":                              `unknown option "rate" of capture; allowed are store, click_id_key, retain, rates, window, visitor_address and campaign`,
+		"capture {\n rates\n}":                                   "wrong argument count",
+		"capture {\n rates a b\n}":                               "wrong argument count",
+		"capture {\n rates \"\"\n}":                              "the name of the file is empty",
+		"capture {\n rates a\n rates b\n}":                       "rates is given twice",
 		"capture {\n store\n}":                                   "wrong argument count",
 		"capture {\n store redis\n}":                             `store is "redis"; allowed is badger`,
 		"capture {\n store badger a b\n}":                        `after "b": it is written store badger [<directory>]`,

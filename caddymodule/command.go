@@ -20,9 +20,9 @@ func init() {
 		Short: "Shows the clicks and conversions that Capture tracks",
 		Long: `
 Asks the running Caddy about the clicks and conversions that its track_click
-and postback directives record, and tests them.
+and postback directives record, tests them, corrects and keeps the books.
 
-Each command speaks to Caddy's admin API. Its address is taken from --address
+Each command but restore speaks to Caddy's admin API. Its address is taken from --address
 if given, else from the file that --config names, else the default is assumed.
 
 Tables are for people; --format csv and --format json are for programs. The
@@ -35,7 +35,8 @@ exit status is 0 only if the command did what it was asked.`,
 func setupCommand(cmd *cobra.Command) {
 	cmd.Example = `  caddy capture report --by campaign,source --from 7d
   caddy capture journal --outcome quarantined
-  caddy capture test`
+  caddy capture test
+  caddy capture backup /var/backups/capture.backup`
 	flags := cmd.PersistentFlags()
 	flags.String("address", "", "Address of the administration listener, if different from config")
 	flags.StringP("config", "c", "", "Configuration file from which the address of the administration listener is taken")
@@ -48,7 +49,8 @@ func setupCommand(cmd *cobra.Command) {
 		return cmd.Help()
 	}
 	cmd.AddCommand(reportCommand(), conversionsCommand(), journalCommand(), clickCommand(), healthCommand(),
-		testCommand(), versionCommand())
+		testCommand(), replayCommand(), importCommand(), exportCommand(), eraseCommand(), backupCommand(), restoreCommand(),
+		checkCommand(), versionCommand())
 }
 
 func versionCommand() *cobra.Command {

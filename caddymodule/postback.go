@@ -127,6 +127,7 @@ func (p *Postback) Provision(ctx caddy.Context) error {
 	if p.route, err = p.compile(); err != nil {
 		return fmt.Errorf("postback %q: %w", p.Name, err)
 	}
+	p.app.addPostback(p)
 	return nil
 }
 

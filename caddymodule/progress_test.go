@@ -1,0 +1,67 @@
+package caddymodule
+
+import (
+	"bytes"
+	"io"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"time"
+)
+
+func TestProgress(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	now := testNow
+	p := &progress{w: &out, width: 60, what: "importing", bytes: true, now: func() time.Time { return now }}
+	want := func(text string) {
+		t.Helper()
+		if got := strings.TrimRight(out.String(), " "); got != text {
+			t.Errorf("got %q, want %q", got, text)
+		}
+		out.Reset()
+	}
+	p.set(0, 4<<20)
+	want("\rimporting    0%  0 B of 4.0 MiB")
+	now = now.Add(50 * time.Millisecond)
+	p.set(10, 4<<20)
+	want("") // too soon
+	now = now.Add(1950 * time.Millisecond)
+	p.set(1<<20, 4<<20)
+	want("\rimporting   25%  1.0 MiB of 4.0 MiB  512 KiB/s  6s left")
+	p.width = 20
+	now = now.Add(time.Second)
+	p.set(2<<20, 4<<20)
+	want("\rimporting   50%  2.") // and blanks over the rest
+	p.clear()
+	if got := out.String(); got != "\r"+strings.Repeat(" ", 19)+"\r" {
+		t.Errorf("clear wrote %q", got)
+	}
+	out.Reset()
+	p.clear()
+	want("")
+	p.begin("next")
+	p.bytes, p.width = false, 80
+	p.set(12345, 0)
+	want("\rnext  12,345")
+
+	silent := &progress{now: time.Now}
+	silent.set(1, 2)
+	silent.clear()
+}
+
+func TestSentLines(t *testing.T) {
+	t.Parallel()
+	s := &sentLines{r: iotest.OneByteReader(strings.NewReader("header\na\nbb\nlast"))}
+	if _, err := io.ReadAll(s); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		line int
+		want int64
+	}{{0, 6}, {2, 11}, {2, 11}, {3, 16}} {
+		if got := s.answered(tt.line); got != tt.want {
+			t.Errorf("line %d: %d bytes, want %d", tt.line, got, tt.want)
+		}
+	}
+}

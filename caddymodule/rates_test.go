@@ -1,0 +1,124 @@
+package caddymodule
+
+import (
+	"bytes"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/caddy-capture/caddy-capture/attribution"
+)
+
+func TestRatesFile(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	if r, err := loadRates(""); r != nil || err != nil {
+		t.Errorf("without a file: %v %v", r, err)
+	}
+	if r, err := loadRates(write("good.csv", "currency,rate,date\nEUR,1,2026-01-01\nUSD,0.9,2026-01-01\n")); err != nil || r.Base() != "EUR" {
+		t.Errorf("good: %v %v", r, err)
+	}
+	for file, want := range map[string]string{
+		filepath.Join(dir, "missing.csv"): "no such file",
+		dir:                               "directory",
+		"{env.CAPTURE_TEST_NO_RATES}":     "replacing placeholders",
+		write("base.csv", "USD,0.9,2026-01-01\n"):   "no line has the rate 1",
+		write("bad.csv", "EUR,1,2026-01-01\nUSD,x"): "line 2",
+	} {
+		if _, err := loadRates(file); err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "rates") {
+			t.Errorf("%s: %v; want %q in it", file, err, want)
+		}
+	}
+}
+
+func TestReportWithRatesAndLag(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "rates.csv")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("EUR,1,2020-01-01\nUSD,0.5,2020-01-01\n")
+	option := "capture {\n store memory " + newPlace(t, "") + "\n rates " + file + "\n}"
+	directives := "track_click /go/* https://acme.example/offer?aff_sub={click_id} {\n cost 0.10 EUR\n}\n postback /postback"
+	s := newSite(t)
+	s.load(option, directives)
+	srv := adminServer(t, adminAPI{})
+	id := s.visit("/go/acme")
+	s.get("/postback?click_id=" + id + "&txid=1&payout=10&currency=USD")
+	s.get("/postback?click_id=" + id + "&txid=2&payout=3&currency=GBP")
+
+	var report attribution.Report
+	adminGet(t, srv, "/capture/report?lag=1", &report)
+	converted, lag := report.TotalExtra.Converted, report.TotalExtra.Lag
+	if converted == nil || converted.Currency != "EUR" || converted.Revenue.String() != "5" || converted.Cost.String() != "0.1" ||
+		len(converted.WithoutRate) != 1 || converted.WithoutRate[0] != "GBP" || lag == nil || lag.Conversions != 2 {
+		t.Errorf("total: %+v %+v", converted, lag)
+	}
+	if report.Total.Revenue["USD"].String() != "10" || len(report.Rows) != 1 || report.Rows[0].Converted == nil {
+		t.Errorf("the originals are not beside it: %+v", report)
+	}
+	if _, _, body := adminDo(t, srv, http.MethodGet, "/capture/report"); strings.Contains(body, "median") {
+		t.Errorf("lag was not asked for: %s", body)
+	}
+	out, _, err := runCommand(srv.URL, "report", "--lag")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"CONVERTED REVENUE EUR", "CONVERTED COST EUR", "WITHOUT RATE  MEDIAN LAG  P90 LAG", "5.00", "GBP"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+	out, _, err = runCommand(srv.URL, "report", "--lag", "--format", "csv", "--by=")
+	if err != nil || !strings.Contains(out, "converted_revenue_EUR,converted_cost_EUR,without_rate,median_lag_seconds,p90_lag_seconds\n") ||
+		!strings.Contains(out, ",5.00,0.10,GBP,") {
+		t.Errorf("%v\n%s", err, out)
+	}
+
+	// A reload reads the file anew; a bad one refuses the reload.
+	write("EUR,1,2020-01-01\nUSD,2,2020-01-01\n")
+	s.load(option, directives)
+	adminGet(t, srv, "/capture/report", &report)
+	if got := report.TotalExtra.Converted.Revenue.String(); got != "20" {
+		t.Errorf("after a reload: %s", got)
+	}
+	write("EUR,1\n")
+	if err := s.tryLoad(option, directives); err == nil || !strings.Contains(err.Error(), "rates") {
+		t.Errorf("a bad file: %v", err)
+	}
+	adminGet(t, srv, "/capture/report", &report)
+	if got := report.TotalExtra.Converted.Revenue.String(); got != "20" {
+		t.Errorf("after a refused reload: %s", got)
+	}
+}
+
+func TestExtraColumns(t *testing.T) {
+	t.Parallel()
+	r := sampleReport(t)
+	r.Rows[0].Lag = &attribution.Lag{Conversions: 12, Median: 5025.5, P90: 183600}
+	table := reportTable(r)
+	table.addExtras(r, true, false)
+	var out bytes.Buffer
+	if err := table.writeTable(&out, 0); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(out.String(), "1h 23m    2d 3h\n") || strings.Contains(out.String(), "CONVERTED") {
+		t.Errorf("table:\n%s", out.String())
+	}
+	for d, want := range map[float64]string{0: "0s", 0.4: "0s", 1: "1s", 60: "1m", 61: "1m 1s", 3600: "1h", 3601: "1h", 90000: "1d 1h"} {
+		if got := lagColumns(false)[0].cell(attribution.Extra{Lag: &attribution.Lag{Median: d}}); got != want {
+			t.Errorf("%v: got %q, want %q", d, got, want)
+		}
+	}
+}

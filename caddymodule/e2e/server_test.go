@@ -133,16 +133,19 @@ func (s *server) start() {
 		if s.hasExited() {
 			s.t.Fatalf("the server has ended\n%s", s.logs())
 		}
-		c := client{addr: s.admin}
-		defer c.close()
-		a, err := c.do("GET", "/capture/health", "")
-		// A store without room answers 503 as well, and that is an answer.
-		starting := strings.Contains(string(a.body), "still starting")
-		if err == nil && (starting || a.status == 404 || !listening(s.site())) {
-			err = fmt.Errorf("the server does not serve yet: status %d %s", a.status, a.body)
-		}
-		return err
+		return s.serves()
 	})
+}
+
+// serves says why the site and the admin API do not answer yet.
+func (s *server) serves() error {
+	c := client{addr: s.admin}
+	defer c.close()
+	a, err := c.do("GET", "/capture/health", "")
+	if err == nil && (a.status == 404 || containsAll(a.body, "still starting") || !listening(s.site())) {
+		err = fmt.Errorf("the server does not serve yet: status %d %s", a.status, a.body)
+	}
+	return err
 }
 
 func (s *server) site() string    { return "127.0.0.1:" + s.port }

@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -50,7 +51,8 @@ const statusNames = "approved, pending, rejected and reversed"
 // readStatuses turns the sender's words round.
 func readStatuses(words map[string][]string) (map[string]attribution.Status, error) {
 	statuses := make(map[string]attribution.Status)
-	for name, list := range words {
+	for _, name := range slices.Sorted(maps.Keys(words)) { // in order, so that errors are always the same
+		list := words[name]
 		status, err := attribution.ParseStatus(name)
 		if err != nil {
 			return nil, fmt.Errorf("unknown status %q; allowed are %s", name, statusNames)

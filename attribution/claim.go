@@ -7,8 +7,11 @@ import (
 
 // Claim is what one authentic postback says, in canonical words.
 type Claim struct {
-	Event  string `cbor:"1,keyasint,omitempty"`
-	TxID   string `cbor:"2,keyasint,omitempty"`
+	Event string `cbor:"1,keyasint,omitempty"`
+	TxID  string `cbor:"2,keyasint,omitempty"`
+	// Status is zero where the claim says nothing of it: a correction of the
+	// payout alone. The status is then what the other claims make it, also
+	// those that are still to come.
 	Status Status `cbor:"3,keyasint,omitempty"`
 	// Payout is valid only if HasPayout is set.
 	Payout    Money `cbor:"4,keyasint"`
@@ -25,12 +28,17 @@ type Claim struct {
 	// or a line of an import. A claim whose key the history knows is a repeat,
 	// whatever happened since.
 	Key string `cbor:"10,keyasint,omitempty"`
+	// After, if set, makes a claim without SentAt follow all that was effective
+	// up to then, were it in the future: an owner's correction, which answers
+	// what is known and must not be outweighed by it. What is sent later with a
+	// later time still is newer.
+	After time.Time `cbor:"11,keyasint,omitzero"`
 }
 
 // canonical makes equal claims look alike: milliseconds in UTC, and no payout
 // where there is none.
 func (c Claim) canonical() Claim {
-	c.SentAt, c.ReceivedAt = millis(c.SentAt), millis(c.ReceivedAt)
+	c.SentAt, c.ReceivedAt, c.After = millis(c.SentAt), millis(c.ReceivedAt), millis(c.After)
 	if !c.HasPayout {
 		c.Payout, c.Implied = Money{}, false
 	}
@@ -45,13 +53,21 @@ func millis(t time.Time) time.Time {
 }
 
 // effective is when the claim says something happened: the sender's time if it
-// gave one, else that of arrival.
+// gave one, else that of arrival, or right after the time that it is to follow.
 func (c *Claim) effective() time.Time {
 	if !c.SentAt.IsZero() {
 		return millis(c.SentAt)
 	}
-	return millis(c.ReceivedAt)
+	t := millis(c.ReceivedAt)
+	if !c.After.IsZero() && !t.After(millis(c.After)) {
+		return millis(c.After).Add(time.Millisecond)
+	}
+	return t
 }
+
+// weighs tells whether the claim outweighs those that are pending: it has a
+// final status, or speaks of the payout whatever the status.
+func (c *Claim) weighs() bool { return c.Status == 0 || c.Status.Final() }
 
 // same reports whether both claims say the same. When a claim arrived is not
 // part of what it says; when it was sent is.
@@ -77,7 +93,7 @@ func (c *Claim) payoutRank() int {
 // breaks ties: by arrival where only arrival is known, and otherwise by content
 // alone, so that timestamped claims decide the same in every order of arrival.
 func (c *Claim) compare(o *Claim) int {
-	if n := cmp.Or(compareBool(c.Status.Final(), o.Status.Final()), c.effective().Compare(o.effective()),
+	if n := cmp.Or(compareBool(c.weighs(), o.weighs()), c.effective().Compare(o.effective()),
 		compareBool(!c.SentAt.IsZero(), !o.SentAt.IsZero())); n != 0 {
 		return n
 	}
@@ -95,6 +111,12 @@ func (c *Claim) compare(o *Claim) int {
 		}
 	}
 	return cmp.Or(cmp.Compare(c.Event, o.Event), cmp.Compare(c.TxID, o.TxID), cmp.Compare(c.Key, o.Key))
+}
+
+// decides is the order of claims as to the status: compare, but those that say
+// nothing of it come first.
+func (c *Claim) decides(o *Claim) int {
+	return cmp.Or(compareBool(c.Status != 0, o.Status != 0), c.compare(o))
 }
 
 func compareBool(a, b bool) int {

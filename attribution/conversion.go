@@ -1,6 +1,7 @@
 package attribution
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/base32"
 	"encoding/binary"
@@ -88,6 +89,9 @@ func appendSized(b []byte, s string) []byte {
 
 // String returns 26 characters from 0-9a-v.
 func (id ConversionID) String() string { return base32Lower.EncodeToString(id[:]) }
+
+// Compare orders IDs: in no way that means anything, but the same everywhere.
+func (id ConversionID) Compare(o ConversionID) int { return bytes.Compare(id[:], o[:]) }
 
 // ParseConversionID reads what [ConversionID.String] wrote, in any case.
 func ParseConversionID(s string) (ConversionID, error) {

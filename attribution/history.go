@@ -93,7 +93,7 @@ func (h History) State(deadline time.Time) State {
 }
 
 // deciders are the indexes of the entries that alone make the state, -1 where
-// there is none: the greatest claim, the greatest with an explicit and with an
+// there is none: the greatest claim of a status, the greatest with an explicit and with an
 // implied payout, and the earliest.
 type deciders struct{ top, explicit, implied, first int }
 
@@ -108,7 +108,7 @@ func (h History) decide() deciders {
 	d := deciders{-1, -1, -1, -1}
 	greater := func(i, than int) bool { return than < 0 || h[i].compare(&h[than].Claim) > 0 }
 	for i := range h {
-		if greater(i, d.top) {
+		if d.top < 0 || h[i].decides(&h[d.top].Claim) > 0 {
 			d.top = i
 		}
 		switch rank := h[i].payoutRank(); {
@@ -160,6 +160,30 @@ func (h *History) Add(c Claim, deadline time.Time) Change {
 	return outcome(before, after)
 }
 
+// AddAgain is Add for a claim that has been counted, as it was read when it
+// arrived, and is now read again: it has not arrived once more. Where it says
+// something else now, that takes the place of what it said alone.
+func (h *History) AddAgain(c Claim, deadline time.Time) Change {
+	c = c.canonical()
+	before := h.State(deadline)
+	if h.keyed(c.Key) >= 0 || h.find(&c) >= 0 {
+		return outcome(before, before)
+	}
+	i := slices.IndexFunc(*h, func(e Entry) bool { return e.Seq == c.Seq })
+	if i < 0 || (*h)[i].Seen > 1 {
+		return h.Add(c, deadline)
+	}
+	changed := slices.Clone(*h)
+	changed[i].Claim = c
+	*h = changed
+	return outcome(before, changed.State(deadline))
+}
+
+// Holds tells whether an entry stands for the claim of that journal number.
+func (h History) Holds(seq uint64) bool {
+	return slices.ContainsFunc(h, func(e Entry) bool { return e.Seq == seq })
+}
+
 // find returns the index of the greatest entry that says the same, or -1.
 func (h History) find(c *Claim) int {
 	found := -1
@@ -170,6 +194,21 @@ func (h History) find(c *Claim) int {
 	}
 	return found
 }
+
+// Latest returns the latest time at which anything in the history is
+// effective.
+func (h History) Latest() time.Time {
+	var latest time.Time
+	for i := range h {
+		if t := h[i].effective(); t.After(latest) {
+			latest = t
+		}
+	}
+	return latest
+}
+
+// Knows tells whether the very message of that key is in the history.
+func (h History) Knows(key string) bool { return h.keyed(key) >= 0 }
 
 // keyed returns the index of the entry with that key, or -1.
 func (h History) keyed(key string) int {

@@ -136,6 +136,12 @@ func claims(stamped bool) *rapid.Generator[Claim] {
 		if rapid.Bool().Draw(t, "euro") && c.HasPayout {
 			c.Payout.Currency = "EUR"
 		}
+		if c.HasPayout && rapid.IntRange(0, 3).Draw(t, "of the payout alone") == 0 {
+			c.Status = 0
+		}
+		if rapid.IntRange(0, 3).Draw(t, "follows") == 0 {
+			c.After = at(rapid.IntRange(0, 9).Draw(t, "after"))
+		}
 		if stamped || rapid.Bool().Draw(t, "stamped") {
 			c = c.sent(rapid.IntRange(0, 4).Draw(t, "sent"))
 			c.SentAt = c.SentAt.Add(time.Duration(rapid.IntRange(0, 999).Draw(t, "us")) * time.Microsecond)
@@ -158,9 +164,9 @@ func deadlines() *rapid.Generator[time.Time] {
 type model []Claim
 
 func (m model) order(c Claim) string {
-	t, stamped, seq, rank := c.ReceivedAt, 0, c.Seq, 0
+	t, stamped, seq, rank := m.time(c), 0, c.Seq, 0
 	if !c.SentAt.IsZero() {
-		t, stamped, seq = c.SentAt, 1, 0
+		stamped, seq = 1, 0
 	}
 	if c.HasPayout {
 		rank = 2
@@ -173,6 +179,16 @@ func (m model) order(c Claim) string {
 		final = 1
 	}
 	return fmt.Sprintf("%d %020d %d %020d %d %s", final, t.UnixMilli(), stamped, seq, c.Status, m.payoutText(c, rank)+"|"+c.Event+"|"+c.TxID)
+}
+
+func (model) time(c Claim) time.Time {
+	switch t := c.ReceivedAt; {
+	case !c.SentAt.IsZero():
+		return c.SentAt.Truncate(time.Millisecond)
+	case c.After.IsZero() || t.After(c.After):
+		return t
+	}
+	return c.After.Add(time.Millisecond)
 }
 
 func (model) payoutText(c Claim, rank int) string {
@@ -204,6 +220,11 @@ func (m model) state(deadline time.Time) State {
 	sorted := slices.Clone(m)
 	slices.SortFunc(sorted, func(a, b Claim) int { return strings.Compare(m.order(a), m.order(b)) })
 	last := sorted[len(sorted)-1]
+	for _, c := range sorted {
+		if c.Status != 0 {
+			last = c
+		}
+	}
 	s := State{Event: last.Event, TxID: last.TxID, Status: last.Status}
 	for _, implied := range []bool{true, false} {
 		for _, c := range sorted {
@@ -213,11 +234,7 @@ func (m model) state(deadline time.Time) State {
 		}
 	}
 	for i, c := range sorted {
-		t := c.ReceivedAt
-		if !c.SentAt.IsZero() {
-			t = c.SentAt
-		}
-		if t = t.Truncate(time.Millisecond); i == 0 || t.Before(s.Time) {
+		if t := m.time(c); i == 0 || t.Before(s.Time) {
 			s.Time = t
 		}
 	}
@@ -336,6 +353,9 @@ func TestHistoryIsBounded(t *testing.T) {
 			if stamped || rng.IntN(2) == 0 {
 				c = c.sent(rng.IntN(500))
 			}
+			if c.HasPayout && rng.IntN(5) == 0 {
+				c.Status = 0
+			}
 			all = append(all, Entry{Claim: c, Seen: 1})
 			h.Add(c, deadline)
 			if len(h) > MaxHistory {
@@ -389,4 +409,59 @@ func TestAddKnowsKeys(t *testing.T) {
 	if len(h) != 3 || h[0].Seen != 2 || h[1].Seen != 2 {
 		t.Errorf("the history is %+v", h)
 	}
+}
+
+// An owner's correction follows all that was known, and nothing that comes with
+// a later time; where it is of the payout alone, the status is open.
+func TestCorrections(t *testing.T) {
+	t.Parallel()
+	correct := func(h History, status Status, payout, received int) Claim {
+		c := claim(status, payout, received)
+		c.After, c.Key = h.Latest(), fmt.Sprint("line ", received)
+		return c
+	}
+	var h History
+	want := func(what string, c Claim, change Change, status Status, payout int, overruled string) {
+		t.Helper()
+		got := h.Add(c, time.Time{})
+		if s := h.State(time.Time{}); got != change || s.Status != status || !s.Payout.Equal(usd(payout)) || !s.Time.Equal(at(1)) {
+			t.Errorf("%s: %v, %+v", what, got, s)
+		}
+		if got := h.Overruled(c); got != overruled {
+			t.Errorf("%s: it is overruled as %q, want %q", what, got, overruled)
+		}
+	}
+	want("a sale", claim(Approved, 10, 2).sent(1), Recorded, Approved, 10, "")
+	want("of the future", claim(Approved, 11, 3).sent(90), Updated, Approved, 11, "")
+	reversal := correct(h, Reversed, -1, 4)
+	want("a reversal", reversal, Updated, Reversed, 11, "")
+	want("a payout", correct(h, 0, 9, 5), Updated, Reversed, 9, "")
+	want("the future again", claim(Approved, 11, 6).sent(90), Duplicate, Reversed, 9,
+		"the conversion is reversed as of 2026-03-01T13:30:00.001Z, which is newer than this of 2026-03-01T13:30:00Z")
+	want("pending", claim(Pending, 1, 100), Duplicate, Reversed, 9, "the conversion is reversed, which is final: pending does not change it")
+	want("an old payout", claim(Reversed, 8, 7).sent(80), Duplicate, Reversed, 9,
+		"the payout is 9.00 USD as of 2026-03-01T13:30:00.002Z, which is newer than this of 2026-03-01T13:20:00Z")
+	want("a default", claim(Reversed, 7, 8).sent(85).implied(), Duplicate, Reversed, 9, "")
+	want("newer", claim(Rejected, -1, 9).sent(95), Updated, Rejected, 9, "")
+	again := reversal
+	again.ReceivedAt, again.After = at(200), h.Latest()
+	want("the reversal again", again, Duplicate, Rejected, 9,
+		"the conversion is rejected as of 2026-03-01T13:35:00Z, which is newer than this of 2026-03-01T13:30:00.001Z")
+	want("of the same time", claim(Approved, -1, 10).sent(95), Duplicate, Rejected, 9,
+		"the conversion is rejected by another message of the same time, 2026-03-01T13:35:00Z")
+	other := claim(Rejected, -1, 11).sent(94)
+	other.Event = "lead"
+	want("another event", other, Duplicate, Rejected, 9,
+		`the event of the conversion is "sale" as of 2026-03-01T13:35:00Z, which is newer than this of 2026-03-01T13:34:00Z`)
+	if !h.Knows(reversal.Key) || h.Knows("") || h.Knows("line 0") || !h.Latest().Equal(at(100)) {
+		t.Errorf("the history is %+v", h)
+	}
+
+	h = nil
+	want("not yet final", claim(Pending, 10, 1), Recorded, Pending, 10, "")
+	want("a payout for it", correct(h, 0, 9, 2), Updated, Pending, 9, "")
+	want("still pending", claim(Pending, 12, 3), Duplicate, Pending, 9, "the payout is 9.00 USD, which is final: that of a pending message does not change it")
+	want("final, and of before", claim(Approved, 10, 4).sent(1), Updated, Approved, 9,
+		"the payout is 9.00 USD as of 2026-03-01T12:02:00Z, which is newer than this of 2026-03-01T12:01:00Z")
+	want("final", claim(Approved, 10, 5), Updated, Approved, 10, "")
 }

@@ -20,9 +20,17 @@ const maxPayoutText = 96
 // none, and "" is returned.
 //
 // A text with two readings is refused, never guessed: "1,234" may be more than
-// a thousand or little more than one. "1.234" is a plain decimal number and is
-// read as one. Exponents, other number systems, brackets for negative numbers,
-// more than 18 digits before or 9 after the decimal mark are refused.
+// a thousand or little more than one. So may "1.234 EUR" and "€1.234": a
+// currency beside the number says that it was written for people, and half of
+// the world writes thousands like that. "1.234" alone is a plain decimal number
+// and is read as one: programs send payouts like 0.125 and 1.250 that way, with
+// the currency in a parameter of its own. So is "1.234 KWD": a currency that
+// has three decimals is written with all of them, so that a thousand of it
+// would have a second mark. Where the point cannot group thousands ("0.125
+// EUR", "1234.567 EUR", "1.2345 EUR"), there is but one reading.
+//
+// Exponents, other number systems, brackets for negative numbers, more than 18
+// digits before or 9 after the decimal mark are refused.
 func ParsePayout(s string) (Amount, Currency, error) {
 	a, c, err := readPayout(s)
 	if err != nil {
@@ -61,9 +69,15 @@ func readPayout(s string) (Amount, Currency, error) {
 	if err != nil {
 		return Amount{}, "", err
 	}
-	plain, err := readNumber(s[first : last+1])
+	body := s[first : last+1]
+	plain, err := readNumber(body)
 	if err != nil {
 		return Amount{}, "", err
+	}
+	worded := prefix != "" || last+1 < len(s)
+	if groups := strings.Split(body, "."); worded && len(groups) == 2 && grouped(groups, false) && currency.Digits() != 3 {
+		return Amount{}, "", fmt.Errorf("it can mean %s or %s: leave the currency out and send it beside the payout, "+
+			"or write another number of decimals", strings.Join(groups, ""), plain)
 	}
 	a, err := ParseAmount(plain)
 	if err != nil {

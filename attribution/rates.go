@@ -28,16 +28,26 @@ type rate struct {
 // maxRates bounds a file of rates: 180 currencies a day for fifty years.
 const maxRates = 4_000_000
 
+// Limits of a rate. A unit of a weak currency is worth little, so rates have
+// more decimals than amounts.
+const (
+	maxRateDigits   = 12
+	maxRateDecimals = 18
+)
+
 // ParseRates reads CSV lines of currency, rate, date: what one unit of the
 // currency is worth in the base from that day (UTC) until the next line for
-// it. The first line whose rate is 1 names the base. A heading
-// "currency,rate,date", empty lines and lines beginning with # are skipped.
-// An error names the line.
+// it. The base is the one currency whose rate is 1 on all its lines: one line
+// alone proves nothing, for any two currencies can be worth the same one day.
+// If none or several are, it is not guessed: the heading says which, in the
+// place of "rate", like "currency,USD,date".
+//
+// A heading "currency,rate,date", empty lines and lines beginning with # are
+// skipped. An error names the line.
 func ParseRates(data []byte) (*Rates, error) {
 	r := &Rates{rates: make(map[Currency][]rate)}
 	in := csv.NewReader(bytes.NewReader(bytes.TrimPrefix(data, []byte("\ufeff"))))
 	in.Comment, in.FieldsPerRecord, in.TrimLeadingSpace, in.ReuseRecord = '#', 3, true, true
-	one, _ := ParseAmount("1")
 	for n := 0; ; n++ {
 		record, err := in.Read()
 		if errors.Is(err, io.EOF) {
@@ -48,6 +58,9 @@ func ParseRates(data []byte) (*Rates, error) {
 		}
 		line, _ := in.FieldPos(0)
 		if n == 0 && strings.EqualFold(strings.TrimSpace(record[0]), "currency") {
+			if r.base, err = headingBase(record[1]); err != nil {
+				return nil, fmt.Errorf("reading rates, line %d: %w", line, err)
+			}
 			continue
 		}
 		if n > maxRates {
@@ -57,14 +70,10 @@ func ParseRates(data []byte) (*Rates, error) {
 		if err != nil {
 			return nil, fmt.Errorf("reading rates, line %d: %w", line, err)
 		}
-		if r.base == "" && v.value.Equal(one) {
-			r.base = c
-		}
 		r.rates[c] = append(r.rates[c], v)
 	}
-	if r.base == "" {
-		return nil, errors.New("reading rates: no line has the rate 1, which names the currency to convert to: " +
-			"add one like EUR,1,2026-01-01")
+	if err := r.findBase(); err != nil {
+		return nil, fmt.Errorf("reading rates: %w", err)
 	}
 	for c, list := range r.rates {
 		slices.SortStableFunc(list, func(a, b rate) int { return int(a.day - b.day) })
@@ -78,12 +87,63 @@ func ParseRates(data []byte) (*Rates, error) {
 	return r, nil
 }
 
+// headingBase returns the currency that the heading's second cell names, or ""
+// if it says "rate".
+func headingBase(cell string) (Currency, error) {
+	if strings.EqualFold(strings.TrimSpace(cell), "rate") {
+		return "", nil
+	}
+	c, err := ParseCurrency(cell)
+	if err != nil {
+		return "", fmt.Errorf("the heading's second column is %q: write rate, or the currency to convert to, like EUR", clip(cell))
+	}
+	return c, nil
+}
+
+// findBase finds the base, or checks the one that the heading names.
+func (r *Rates) findBase() error {
+	one, _ := ParseAmount("1")
+	var always, never []Currency // whose rate is 1; others have it on some lines
+	for c, list := range r.rates {
+		ones := 0
+		for _, v := range list {
+			if v.value.Equal(one) {
+				ones++
+			}
+		}
+		switch ones {
+		case len(list):
+			always = append(always, c)
+		case 0:
+			never = append(never, c)
+		}
+	}
+	slices.Sort(always)
+	switch {
+	case r.base != "":
+		if _, given := r.rates[r.base]; given && !slices.Contains(always, r.base) {
+			return fmt.Errorf("the heading names %s as the currency to convert to, but its rate is not 1 on all its lines", r.base)
+		}
+	case len(always) == 1:
+		r.base = always[0]
+	case len(always) > 1:
+		return fmt.Errorf("%s and %s have the rate 1 on all their lines, so either could be the currency to convert to: "+
+			"name it in the heading, like currency,%[1]s,date", always[0], always[1])
+	case len(never) == len(r.rates):
+		return errors.New("no line has the rate 1, which names the currency to convert to: add one like EUR,1,2026-01-01")
+	default:
+		return errors.New("no currency has the rate 1 on all its lines, which would make it the one to convert to: " +
+			"mend its lines, or name it in the heading, like currency,EUR,date")
+	}
+	return nil
+}
+
 func readRate(record []string) (Currency, rate, error) {
 	c, err := ParseCurrency(record[0])
 	if err != nil {
 		return "", rate{}, err
 	}
-	v, err := ParseAmount(strings.TrimSpace(record[1]))
+	v, err := parsePlain(strings.TrimSpace(record[1]), maxRateDigits, maxRateDecimals)
 	if err != nil {
 		return "", rate{}, err
 	}

@@ -64,17 +64,46 @@ func TestParseRatesRefuses(t *testing.T) {
 		"EUR,1,2026-01-01\nUSD,0,2026-01-01": "more than 0",
 		"EUR,1,01.02.2026":                   "not one like",
 		"EUR,1":                              "wrong number of fields",
-		"EUR,1,2026-01-01\nUSD,2,2026-01-01\nUSD,3,2026-01-01": "two rates",
+		// On one day any two currencies can be worth the same.
+		"USD,1,2022-07-13\nEUR,1,2022-01-01\nUSD,0.92,2022-07-14": "", // EUR
+		"EUR,1,2026-01-01\nEUR,1.1,2026-01-02":                    "no currency has the rate 1 on all its lines",
+		"USD,1,2026-01-01\nBSD,1,2026-01-01\nEUR,1.1,2026-01-01":  "BSD and USD have the rate 1 on all their lines",
+		"currency,USD,date\nUSD,1.1,2026-01-01":                   "the heading names USD",
+		"currency,dollars,date\nUSD,1,2026-01-01":                 `second column is "dollars"`,
+		"EUR,1,2026-01-01\nIRR,0.0000000000000000001,2026-01-01":  "more than 18 decimals",
+		"EUR,1,2026-01-01\nIRR,1234567890123,2026-01-01":          "more than 12 digits",
+		"EUR,1,2026-01-01\nUSD,2,2026-01-01\nUSD,3,2026-01-01":    "two rates",
 	} {
-		if _, err := ParseRates([]byte(in)); err == nil || !strings.Contains(err.Error(), want) {
+		r, err := ParseRates([]byte(in))
+		if want == "" {
+			if err != nil || r.Base() != "EUR" {
+				t.Errorf("ParseRates(%q) = %v, %v, want the base EUR", in, r, err)
+			}
+			continue
+		}
+		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("ParseRates(%q) = %v, want an error with %q", in, err, want)
 		}
+	}
+}
+
+func TestRatesOfPeggedAndWeakCurrencies(t *testing.T) {
+	r, err := ParseRates([]byte("Currency, USD ,date\nUSD,1,2026-01-01\nBSD,1,2026-01-01\nIRR,0.000000951234567891,2026-01-01\n"))
+	if err != nil || r.Base() != "USD" {
+		t.Fatalf("the base is %v: %v", r, err)
+	}
+	if got, ok := r.Convert(money("1000000000", "IRR"), day("2026-01-02")); !ok || got.String() != "951.234567891" {
+		t.Errorf("a milliard rials are %s, %t", got, ok)
+	}
+	if r, err = ParseRates([]byte("currency,EUR,date\nUSD,0.9,2026-01-01\n")); err != nil || r.Base() != "EUR" {
+		t.Errorf("the base needs no line of its own if the heading names it: %v, %v", r, err)
 	}
 }
 
 func FuzzParseRates(f *testing.F) {
 	f.Add([]byte(someRates))
 	f.Add([]byte("EUR,1,2026-01-01"))
+	f.Add([]byte("currency,USD,date\nUSD,1,2026-01-01\nBSD,1,2026-01-01\nIRR,0.000000000000000001,2026-01-01"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		r, err := ParseRates(data)
 		if (err == nil) == (r == nil) || err == nil && r.Base() == "" {

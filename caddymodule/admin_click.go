@@ -86,6 +86,10 @@ func adminClick(c *adminCall) error {
 func (c *adminCall) clickRef() (clickid.Ref, error) {
 	given := c.r.PathValue("id")
 	ref, err := c.lease.codec.Decode(given)
+	if err != nil && c.lease.ledger.Identity().StandIn {
+		_, err = c.lease.ledger.Reader() // which says why nobody can tell
+		return ref, err
+	}
 	if err != nil {
 		return ref, badRequest(fmt.Errorf("reading the click ID %q: %w", given, err))
 	}

@@ -144,6 +144,7 @@ var exportEntryHeader = []string{
 	"seq", "time", "route", "outcome", "reason", "detail", "click_id", "conversion_id", "campaign", "event", "txid",
 	"status", "payout", "currency", "sent_at", "authentic", "sender", "resolved", "replays", "test",
 	"method", "host", "uri", "content_type", "user_agent", "body", "body_base64",
+	"host_base64", "uri_base64", "content_type_base64", "user_agent_base64",
 }
 
 func (e *exporter) journal(reader capture.Reader) error {
@@ -165,11 +166,14 @@ func (e *exporter) journal(reader capture.Reader) error {
 				a.ClickID, a.ConversionID, a.Campaign, a.Event, a.TxID, a.Status, a.Payout, a.Currency, sent, a.Authentic,
 				a.Sender, numberCell(a.Resolved), numberCell(a.Replays), test,
 				raw.Method, raw.Host, raw.URI, raw.ContentType, raw.UserAgent, raw.Body,
-				base64.StdEncoding.EncodeToString(raw.BodyBase64),
+				base64Cell(raw.BodyBase64), base64Cell(raw.HostBase64), base64Cell(raw.URIBase64),
+				base64Cell(raw.ContentTypeBase64), base64Cell(raw.UserAgentBase64),
 			}
 		})
 	})
 }
+
+func base64Cell(b []byte) string { return base64.StdEncoding.EncodeToString(b) }
 
 // stampCell writes a time as precisely as it is kept.
 func stampCell(t time.Time) string {

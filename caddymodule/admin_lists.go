@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/caddy-capture/caddy-capture/attribution"
 	"github.com/caddy-capture/caddy-capture/capture"
@@ -63,9 +62,12 @@ type historyAnswer struct {
 	claimAnswer
 	SentAt     *timestamp `json:"sent_at,omitempty"`
 	ReceivedAt timestamp  `json:"received_at"`
-	Journal    uint64     `json:"journal"`
-	Seen       int        `json:"seen"`
-	LastSeen   timestamp  `json:"last_seen"`
+	// After is what a correction without a time follows, if anything: what was
+	// known then, some of which can be of the future.
+	After    *timestamp `json:"after,omitempty"`
+	Journal  uint64     `json:"journal"`
+	Seen     int        `json:"seen"`
+	LastSeen timestamp  `json:"last_seen"`
 }
 
 func (l *lease) showConversion(c *capture.Conversion) conversionAnswer {
@@ -81,7 +83,7 @@ func (l *lease) showConversion(c *capture.Conversion) conversionAnswer {
 		e := &c.History[i]
 		a.History = append(a.History, historyAnswer{
 			claimAnswer: showClaim(e.Event, e.TxID, e.Status, e.Payout, e.HasPayout),
-			SentAt:      optionalTime(e.SentAt), ReceivedAt: timestamp{e.ReceivedAt},
+			SentAt:      optionalTime(e.SentAt), ReceivedAt: timestamp{e.ReceivedAt}, After: optionalTime(e.After),
 			Journal: e.Seq, Seen: e.Seen, LastSeen: timestamp{e.LastSeen},
 		})
 	}
@@ -152,33 +154,13 @@ type entryAnswer struct {
 	Raw     rawAnswer `json:"raw"`
 }
 
-// rawAnswer is the postback as it arrived, its secrets masked.
-type rawAnswer struct {
-	Method      string `json:"method"`
-	Host        string `json:"host"`
-	URI         string `json:"uri"`
-	ContentType string `json:"content_type,omitempty"`
-	UserAgent   string `json:"user_agent,omitempty"`
-	Body        string `json:"body,omitempty"`
-	// BodyBase64 replaces Body where that would not be valid UTF-8.
-	BodyBase64 []byte `json:"body_base64,omitempty"`
-}
-
 func (l *lease) showEntry(e *capture.Entry) entryAnswer {
 	cl := &e.Claim
-	raw := e.Raw.Masked()
 	a := entryAnswer{
 		Seq: e.Seq, Time: timestamp{e.Time}, Route: e.Route, Outcome: e.Outcome, Reason: e.Reason, Detail: e.Detail,
 		Campaign: e.Campaign, claimAnswer: showClaim(cl.Event, cl.TxID, cl.Status, cl.Payout, cl.HasPayout),
 		SentAt: optionalTime(cl.SentAt), Authentic: e.Authentic, Sender: e.Sender, Resolved: e.Resolved, Replays: e.Replays, Test: e.Test,
-		Raw: rawAnswer{
-			Method: raw.Method, Host: raw.Host, URI: raw.URI, ContentType: raw.ContentType, UserAgent: raw.UserAgent,
-		},
-	}
-	if utf8.Valid(raw.Body) {
-		a.Raw.Body = string(raw.Body)
-	} else {
-		a.Raw.BodyBase64 = raw.Body
+		Raw: showRaw(e.Raw.Masked()),
 	}
 	if e.HasClick {
 		a.ClickID = l.codec.EncodeAs(e.Key, e.Click)

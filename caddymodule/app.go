@@ -49,8 +49,9 @@ type App struct {
 
 	// A file of exchange rates: CSV lines of currency, rate and date, like
 	// `USD,0.92,2026-11-01`, each saying what one unit of the currency is worth
-	// from that day (UTC) on. The first line with the rate 1 names the currency
-	// that is converted to. With it, reports have one converted total beside
+	// from that day (UTC) on. The currency whose rate is 1 on all its lines is
+	// the one that is converted to; where several are, the heading names it,
+	// like `currency,USD,date`. With it, reports have one converted total beside
 	// the sums of each currency. It is read when the configuration is loaded.
 	// Placeholders such as `{env.RATES}` are replaced. Default: none.
 	RatesFile string `json:"rates_file,omitempty"`
@@ -85,7 +86,9 @@ type Retention struct {
 	// How long the journal of postbacks is kept. Default: 400 days. `-1`
 	// keeps it for ever.
 	Journal caddy.Duration `json:"journal,omitempty"`
-	// How long conversions are kept. Default: for ever.
+	// How long conversions are kept: as long as clicks or longer, for what is
+	// forgotten sooner would be booked twice when a sender repeats it.
+	// Default: for ever.
 	Conversions caddy.Duration `json:"conversions,omitempty"`
 }
 
@@ -229,6 +232,9 @@ func (a *App) readRules() (*capture.Rules, error) {
 		set(&r.Retain.Clicks, a.Retain.Clicks)
 		set(&r.Retain.Journal, a.Retain.Journal)
 		set(&r.Retain.Conversions, a.Retain.Conversions)
+	}
+	if err := r.Retain.Validate(); err != nil {
+		return nil, fmt.Errorf("retain: %w", err)
 	}
 	if r.Window < 0 {
 		return nil, fmt.Errorf("window is %s; it must not be negative", r.Window)

@@ -64,6 +64,36 @@ func TestImportCommand(t *testing.T) {
 	}
 }
 
+// TestImportCommandOfCorrections: what a correction comes to is never silent.
+func TestImportCommandOfCorrections(t *testing.T) {
+	s, _ := trackedSite(t)
+	srv := adminServer(t, adminAPI{})
+	s.get("/postback?click_id=" + s.visit("/go/acme") + "&txid=1&payout=5&currency=USD")
+	var list conversionsAnswer
+	adminGet(t, srv, "/capture/conversions", &list)
+	id := list.Conversions[0].ID
+	file := func(line string) string {
+		return writeFile(t, "correct.csv", "conversion_id,status,payout,currency\n"+id+line+"\n")
+	}
+	for i, tc := range []struct{ line, out, side string }{
+		{",reversed,,", "", "0 recorded, 1 updated, 0 duplicate"},
+		{",,4,USD", "", "0 recorded, 1 updated, 0 duplicate"},
+		{",approved,,", "", "0 recorded, 1 updated, 0 duplicate"},
+		{",approved,,", "", "0 recorded, 0 updated, 1 duplicate"},
+		{",pending,,", "line 2: changes nothing: the conversion is approved, which is final", "1 duplicate"},
+		{",reversed,,", "line 2: changes nothing: the conversion is approved as of ", "1 duplicate"},
+	} {
+		out, side, err := runCommand(srv.URL, "import", file(tc.line))
+		if err != nil || !strings.HasPrefix(out, tc.out) || (out == "") != (tc.out == "") || !strings.Contains(side, tc.side) {
+			t.Errorf("line %d: %v: %q %q", i, err, out, side)
+		}
+	}
+	adminGet(t, srv, "/capture/conversions", &list)
+	if c := list.Conversions[0]; len(list.Conversions) != 1 || c.Status != "approved" || c.Payout != "4.00" {
+		t.Errorf("the conversions are %+v", list.Conversions)
+	}
+}
+
 func TestReplayCommand(t *testing.T) {
 	option, _ := memoryOption(t)
 	s := newSite(t)

@@ -28,19 +28,27 @@ The columns of CSV are named in its first line, in any order; JSON lines have a
 flat object in each line with these members:
 
   click_id       the click, or else
-  conversion_id  a known conversion; its click, event and txid hold
+  conversion_id  the one known conversion that is corrected, whatever the rules
+                 say; its event and txid stay, so leave these out
   txid           the transaction ID
   payout         an amount like 12.50, negative for a correction
   currency       of the payout, like USD
   event          default: conversion
-  status         approved (default), pending, rejected or reversed
-  time           when it happened, like 2026-11-22T15:00:00Z; default: now
+  status         approved, pending, rejected or reversed; default: approved, and
+                 with conversion_id what it is
+  time           when it happened, like 2026-11-22T15:00:00Z; default: now, and
+                 with conversion_id after everything that is known of it
 
 Each line is booked by the same rules as a postback. A line that is wrong stops
-nothing: it is printed with its number and what is wrong. What is booked stays
-booked, so the same file can be imported again, after an interruption or by
-mistake, and nothing is counted twice. Two lines of one file that are alike are
-two messages, not one.
+nothing: it is printed with its number and what is wrong; so is one that changes
+nothing because something final or newer stands. Pending never changes a final
+status.
+
+A line is known by what it says. What is booked stays booked, so the same file
+can be imported again, after an interruption or by mistake, and changes nothing
+the second time; two lines of one file that are alike are two messages, not one.
+To say the same again later on purpose (reversed, approved, and now reversed
+again), add the time from which it is to hold.
 
 Whether a file is CSV or JSON lines is told by its ending (.jsonl, .ndjson and
 .json are JSON lines), or by --format. The exit status is 0 only if every line
@@ -102,7 +110,8 @@ func runImport(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// readImport prints the lines that were not booked.
+// readImport prints the lines that were not booked, and those that change
+// nothing because something else stands.
 func readImport(w io.Writer, r io.Reader, bar *progress, progress func(line int)) (*tally, error) {
 	var sum *tally
 	err := readLines(r, func(data []byte) (last bool, err error) {
@@ -119,8 +128,11 @@ func readImport(w io.Writer, r io.Reader, bar *progress, progress func(line int)
 		}
 		progress(line.Line)
 		problem := line.Error
-		if line.Outcome == capture.Quarantined {
+		switch {
+		case line.Outcome == capture.Quarantined:
 			problem = fmt.Sprintf("quarantined: %s: %s", line.Reason, line.Detail)
+		case line.Outcome == capture.Duplicate && line.Detail != "":
+			problem = "changes nothing: " + line.Detail
 		}
 		if problem == "" {
 			return false, nil

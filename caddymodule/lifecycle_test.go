@@ -406,6 +406,20 @@ func TestAppRules(t *testing.T) {
 	if c := r.Campaign("a"); c.Payout.String() != "1.5 JPY" || c.Dedup.String() != "click" || c.Window != 24*time.Hour {
 		t.Errorf("got %+v", c)
 	}
+	for want, retain := range map[string]*Retention{
+		"conversions are to be kept 1s and clicks 90d":        {Conversions: caddy.Duration(time.Second)},
+		"conversions are to be kept 2d and clicks 3d":         {Conversions: 2 * day, Clicks: 3 * day},
+		"conversions are to be kept 400d and clicks for ever": {Conversions: 400 * day, Clicks: forEver},
+	} {
+		if _, err := (&App{Retain: retain}).readRules(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v; want %q in it", err, want)
+		}
+	}
+	for _, retain := range []*Retention{{Conversions: 2 * day, Clicks: 2 * day}, {Conversions: 90 * day}, {Conversions: forEver, Clicks: forEver}} {
+		if _, err := (&App{Retain: retain}).readRules(); err != nil {
+			t.Errorf("%+v: %v", retain, err)
+		}
+	}
 	r, err = new(App).readRules()
 	if err != nil || r.Retain != (capture.Retention{Clicks: 90 * 24 * time.Hour, Journal: 400 * 24 * time.Hour}) {
 		t.Errorf("got %+v, %v", r, err)

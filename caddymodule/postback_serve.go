@@ -27,6 +27,10 @@ func (p *Postback) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp
 	a.Codec = held.codec
 	pb, reject := p.route.Receive(r, a)
 	if reject != nil {
+		if reject.Reason == capture.InvalidClickID && held.ledger.Identity().StandIn {
+			// The ID may be genuine: nobody can tell without the store's key.
+			return p.unavailable(w, r, fmt.Errorf("%w: the key of click IDs cannot be read", capture.ErrUnavailable))
+		}
 		return p.reject(w, a, reject)
 	}
 	if err := held.ledger.Book(r.Context(), pb); err != nil {

@@ -84,7 +84,75 @@ func book(tx Tx, s sums, p *Postback) error {
 	if err != nil {
 		return err
 	}
-	return tx.PutEntry(e)
+	if err := tx.PutEntry(e); err != nil || !e.Outcome.Booked() {
+		return err
+	}
+	return bookRepeated(tx, s, p, e)
+}
+
+// maxRepeated and maxRepeatedBytes bound what one postback takes out of
+// quarantine. Each entry is written anew with its raw request, and a batch
+// must not become too large for the store.
+const (
+	maxRepeated      = 64
+	maxRepeatedBytes = 256 << 10
+)
+
+// bookRepeated books what waits in quarantine and was repeated by p, which was
+// just booked and became the entry e: as a replay would at this moment, since
+// what can be read of one request can be read of the same request. So it keeps
+// its place in the history, and waits no longer for an owner who would have
+// nothing to mend.
+func bookRepeated(tx Tx, s sums, p *Postback, e *Entry) error {
+	limit := max(1, min(maxRepeated, maxRepeatedBytes/(len(e.Raw.URI)+len(e.Raw.Body)+1)))
+	repeated, err := tx.Repeated(e, limit)
+	if err != nil {
+		return err
+	}
+	for _, w := range repeated {
+		again := *p
+		again.Replays, again.Claim.ReceivedAt = w.Seq, w.Claim.ReceivedAt
+		if again.Claim.ReceivedAt.IsZero() {
+			again.Claim.ReceivedAt = w.Time
+		}
+		before, err := decide(tx, s, &again, w.Seq)
+		if err != nil {
+			return err
+		}
+		if !before.Outcome.Booked() {
+			continue
+		}
+		w.resolve(before)
+		if err := tx.PutEntry(w); err != nil {
+			return err
+		}
+		if now := again.Result.Conversion; now.ID == p.Result.Conversion.ID {
+			p.Result.Conversion = now
+			if p.Result.Outcome == Recorded {
+				p.Result.Lag = now.Lag()
+			}
+		}
+	}
+	return nil
+}
+
+// resolve takes e out of quarantine, as it was booked by the entry by.
+func (e *Entry) resolve(by *Entry) {
+	e.Resolved, e.Conversion, e.Campaign = by.Seq, by.Conversion, by.Campaign
+	e.name(by)
+}
+
+// name makes e known for the click that by names, unless it names one itself:
+// so that an erasure of the click finds it.
+func (e *Entry) name(by *Entry) {
+	if !e.HasClick {
+		e.Click, e.Key, e.HasClick = by.Click, by.Key, by.HasClick
+	}
+}
+
+// waitsNoLonger is what becomes of an entry that was to be booked again.
+func waitsNoLonger(seq uint64) Result {
+	return Result{Outcome: Duplicate, Detail: fmt.Sprintf("entry %d waits no longer", seq)}
 }
 
 // rebook books again what waits in quarantine: exactly once, since the entry
@@ -96,7 +164,7 @@ func rebook(tx Tx, s sums, p *Postback) error {
 		return err
 	}
 	if waiting == nil || !waiting.Waiting() {
-		p.Result = Result{Outcome: Duplicate, Detail: fmt.Sprintf("entry %d waits no longer", p.Replays)}
+		p.Result = waitsNoLonger(p.Replays)
 		return nil
 	}
 	// In the history the claim is that of the entry that waited.
@@ -106,17 +174,18 @@ func rebook(tx Tx, s sums, p *Postback) error {
 	}
 	e.Replays = p.Replays
 	if e.Outcome.Booked() {
-		waiting.Resolved, waiting.Conversion, waiting.Campaign = p.Seq, e.Conversion, e.Campaign
+		waiting.resolve(e)
 		if err := tx.PutEntry(waiting); err != nil {
 			return err
 		}
 		return tx.PutEntry(e)
 	}
 	p.Result.Entry = waiting
-	if waiting.Reason == e.Reason && waiting.Detail == e.Detail {
+	if waiting.Reason == e.Reason && waiting.Detail == e.Detail && (waiting.HasClick || !e.HasClick) {
 		return nil
 	}
 	waiting.Reason, waiting.Detail, waiting.Campaign = e.Reason, e.Detail, e.Campaign
+	waiting.name(e)
 	return tx.PutEntry(waiting)
 }
 
@@ -152,31 +221,11 @@ func (p *Postback) quarantine(reason Reason, detail string) {
 
 // bookClick decides a postback that names a click with a genuine ID.
 func bookClick(tx Tx, s sums, p *Postback, e *Entry) error {
-	click := p.Click
-	if click == nil {
-		var err error
-		if click, err = tx.Click(p.Ref); err != nil {
-			return err
-		}
+	sub, err := subjectOf(tx, p)
+	if err != nil || sub == nil {
+		return err
 	}
-	conv := new(Conversion)
-	if click != nil {
-		*conv = Conversion{
-			Click: click.Ref, Key: p.Key, ClickTime: click.Time, Campaign: click.Campaign, Source: click.Source,
-			Destination: click.Destination, Subs: click.Subs, Flags: click.Flags, Test: click.Flags&FlagTest != 0,
-		}
-	} else {
-		// The click is no longer kept, but its conversions still can change.
-		some, err := tx.Any(p.Ref)
-		if err != nil {
-			return err
-		}
-		if some == nil {
-			p.quarantineNoClick()
-			return nil
-		}
-		*conv = *some
-	}
+	conv := sub.conv
 	e.Campaign = conv.Campaign
 	p.Result.Test = conv.Test
 
@@ -195,80 +244,49 @@ func bookClick(tx Tx, s sums, p *Postback, e *Entry) error {
 			return nil
 		}
 	}
-	rules := p.Rules.Campaign(conv.Campaign)
 	claim := p.Claim
+	if sub.corrects {
+		claim = correction(claim, sub.conv)
+		e.Claim = claim
+	}
+	rules := p.Rules.Campaign(conv.Campaign)
 	if !claim.HasPayout && rules.Payout.Currency != "" {
 		claim.Payout, claim.HasPayout, claim.Implied = rules.Payout, true, true
 	}
-	old, id, err := match(tx, p, &claim, rules.Dedup)
-	if err != nil {
-		return err
+	old, id := sub.conv, sub.conv.ID
+	if !sub.corrects {
+		if old, id, err = match(tx, p, &claim, rules.Dedup); err != nil {
+			return err
+		}
 	}
-	if old == nil && (click == nil || p.Rules.ClickExpired(click.Time, p.Claim.ReceivedAt)) {
+	if old == nil && (sub.clickGone || p.Rules.ClickExpired(conv.ClickTime, p.Claim.ReceivedAt)) {
 		p.quarantineExpired(conv.ClickTime)
 		return nil
 	}
 	return p.add(tx, s, conv, old, id, claim, rules)
 }
 
-// maxOthers bounds how many conversions made under another dedup rule are
-// looked through for each postback. No honest click has as many.
-const maxOthers = 256
-
-// match finds the conversion that the claim is about, or the ID for a new
-// one. A conversion made under another dedup rule, before the configuration
-// changed, is still recognised, so that nothing is counted twice.
-func match(tx Tx, p *Postback, claim *attribution.Claim, mode attribution.Dedup) (
-	*Conversion, attribution.ConversionID, error,
-) {
-	id := attribution.NewConversionID(mode, p.Ref.Key(), claim.Event, claim.TxID)
-	if c, err := tx.Conversion(id); err != nil || c != nil {
-		return c, id, err
-	}
-	others, err := tx.Others(p.Ref, mode, maxOthers)
-	if err != nil {
-		return nil, id, err
-	}
-	for _, other := range others {
-		c, err := tx.Conversion(other)
-		if err != nil {
-			return nil, id, err
-		}
-		if c == nil {
-			continue
-		}
-		same := slices.ContainsFunc(c.History, func(e attribution.Entry) bool {
-			return mode == attribution.DedupClick ||
-				e.Event == claim.Event && (mode == attribution.DedupEvent || e.TxID == claim.TxID)
-		})
-		if same {
-			return c, c.ID, nil
-		}
-	}
-	return nil, id, nil
-}
-
 // add adds the claim to its conversion, which may be new.
 func (p *Postback) add(tx Tx, s sums, conv, old *Conversion, id attribution.ConversionID,
 	claim attribution.Claim, rules CampaignRules,
 ) error {
-	if old != nil {
-		*conv = *old
-		conv.History = slices.Clone(old.History)
-	} else {
-		conv.ID, conv.Dedup = id, rules.Dedup
-		conv.History, conv.State, conv.Parked = nil, attribution.State{}, nil
-	}
+	conv = renewed(conv, old, id, rules.Dedup)
 	deadline := attribution.Deadline(conv.ClickTime, rules.Window)
 	if old != nil && old.State.Booked {
 		deadline = time.Time{} // what is booked stays so, also under a shorter window
 	}
-	change := conv.History.Add(claim, deadline)
-	conv.State = conv.History.State(deadline)
+	said := conv.History.Knows(claim.Key)
 	parked := conv.Parked
+	waiting := slices.Contains(parked, claim.Seq)
+	add := conv.History.Add
+	if p.Replays != 0 && (waiting || conv.History.Holds(claim.Seq)) {
+		add = conv.History.AddAgain
+	}
+	change := add(claim, deadline)
+	conv.State = conv.History.State(deadline)
 	switch {
-	case !conv.State.Booked && p.Replays == 0 && len(parked) < attribution.MaxHistory:
-		conv.Parked = append(slices.Clone(parked), p.Seq)
+	case !conv.State.Booked && !waiting && len(parked) < attribution.MaxHistory:
+		conv.Parked = append(slices.Clone(parked), claim.Seq)
 	case conv.State.Booked && (old == nil || !old.State.Booked):
 		// Also where the claim says nothing new, but the window is longer now.
 		change, conv.Parked = attribution.Recorded, nil
@@ -292,10 +310,27 @@ func (p *Postback) add(tx Tx, s sums, conv, old *Conversion, id attribution.Conv
 	case attribution.Updated:
 		r.Outcome = Updated
 	default:
-		r.Outcome = Duplicate
+		r.Outcome, r.Detail = Duplicate, conv.History.Overruled(claim)
+		if r.Detail != "" && said && p.Authentic == authenticImport {
+			r.Detail += "; the same line was imported before: to say it again, give it the time from which it is to hold"
+		}
 	}
 	r.Conversion = conv
 	return nil
+}
+
+// renewed returns the conversion as it was, to be changed, or a new one of the
+// same click.
+func renewed(click, old *Conversion, id attribution.ConversionID, mode attribution.Dedup) *Conversion {
+	if old == nil {
+		c := *click
+		c.ID, c.Dedup = id, mode
+		c.History, c.State, c.Parked = nil, attribution.State{}, nil
+		return &c
+	}
+	c := *old
+	c.History = slices.Clone(old.History)
+	return &c
 }
 
 // release takes out of quarantine what waited there because it was outside

@@ -26,7 +26,7 @@ func (rt *Route) readClaim(p *Postback, f *found) {
 	c := &p.Claim
 	c.ReceivedAt = p.Time
 	c.Event = rt.event(f)
-	c.TxID = shortTxID(f[slotTxID].value)
+	c.TxID = shortTxID(rt.spell(f[slotTxID].value))
 	rt.readStatus(p, f)
 	rt.readPayout(p, f)
 	if v := f[slotTime].value; v != "" {
@@ -60,9 +60,18 @@ func (rt *Route) event(f *found) string {
 	case f[slotEvent].macro:
 		return ""
 	case f[slotEvent].value != "":
-		return cutString(f[slotEvent].value, maxEvent)
+		return cutString(rt.spell(f[slotEvent].value), maxEvent)
 	}
 	return DefaultEvent
+}
+
+// spell makes text of part of a conversion's name. The owner, whose lines are
+// imported, knows such names as the journal has them.
+func (rt *Route) spell(v string) string {
+	if rt.written {
+		return respell(v)
+	}
+	return spell(v)
 }
 
 // shortTxID keeps long IDs apart by their hash: two that begin alike must not

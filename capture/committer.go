@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -28,6 +29,7 @@ type committer struct {
 	batch uint64
 	limit int
 	last  int // requests in the batch before
+	early early
 
 	started chan struct{} // closed by start: the first lease is there or failed
 	start   func()
@@ -83,28 +85,29 @@ func (c *committer) round() bool {
 // write writes a batch and deals with its failure; false when the loop is to
 // end.
 func (c *committer) write(w load) bool {
+	waiting := len(c.early.list)
 	err := c.commit(w)
 	switch {
 	case err == nil:
 		c.last = w.requests
 		c.limit = maxBatchRequests
 		return true
-	case errors.Is(err, ErrTooLarge) && c.limit > 1 && w.requests > 0:
+	case errors.Is(err, ErrTooLarge) && (c.limit > 1 || len(c.early.list) < waiting) && w.requests > 0:
 		c.limit = max(1, c.limit/4)
-		c.requeue(w)
+		c.l.queue.putBack(w) // for a smaller batch
 		return true
 	case errors.Is(err, ErrTooLarge) && w.requests > 0:
 		// It would be too large for ever, and hold up all that comes after.
 		c.l.log().Error("giving up what is too large for the store", zap.Int("requests", w.requests), zap.Error(err))
-		c.fail(w, err)
-		c.lose(w)
+		c.l.fail(w, err)
+		c.l.lose(w)
 		return true
 	case errors.Is(err, ErrFatal), errors.Is(err, ErrClosed):
 		c.stop(w, err)
 		return false
 	}
 	c.degrade(err)
-	c.fail(w, err)
+	c.l.fail(w, err)
 	c.l.queue.putBack(load{blocks: w.blocks})
 	if waiting, closed := c.l.queue.look(); closed {
 		if waiting {
@@ -125,36 +128,34 @@ func (c *committer) pause() {
 	}
 }
 
-// requeue puts everything back for a smaller batch. The postbacks go back
-// into the hands of the queue in their old order.
-func (c *committer) requeue(w load) {
-	q := &c.l.queue
-	q.putBack(load{blocks: w.blocks})
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	for _, p := range w.postbacks {
-		p.taken = false
-		q.postbackBytes += p.bytes
-	}
-	q.postbacks = append(append([]*queuedPostback(nil), w.postbacks...), q.postbacks...)
-}
-
 // commit writes a batch and wakes those who wait for it.
 func (c *committer) commit(w load) error {
 	b := &Batch{Number: c.batch, Now: c.l.now(), Lease: w.lease}
 	for _, q := range w.blocks {
 		b.Blocks = append(b.Blocks, &q.Block)
 	}
-	for i, q := range w.postbacks {
+	due, after := c.early.due(w.blocks, b.Now)
+	booked := slices.Concat(due, w.postbacks)
+	for i, q := range booked {
 		q.Postback.Seq = c.seq + uint64(i) //nolint:gosec // not negative
 		b.Postbacks = append(b.Postbacks, q.Postback)
 	}
 	start := time.Now()
 	if err := c.send(b); err != nil {
+		if errors.Is(err, ErrTooLarge) {
+			c.early.forget(due) // what has waited can wait on, rather than cost the click its place
+		}
 		return err
 	}
 	c.batch++
-	c.seq += uint64(len(w.postbacks))
+	c.seq += uint64(len(booked))
+	c.early.forget(slices.Concat(due, after))
+	for _, q := range after {
+		_, _ = c.l.queue.addPostback(q.Postback) // where there is no room, it waits on
+	}
+	for _, q := range w.postbacks {
+		c.early.note(q.Postback, c.l.identity.Epoch)
+	}
 	c.l.queue.settle(w, true)
 	c.recovered()
 	c.l.lastCommit.Store(c.l.now().UnixMilli())
@@ -167,7 +168,7 @@ func (c *committer) commit(w load) error {
 	if hook := c.l.current.Load().Committed; hook != nil && w.requests > 0 {
 		hook(w.requests, time.Since(start))
 	}
-	c.l.feed.publish(w.postbacks)
+	c.l.feed.publish(booked)
 	return nil
 }
 
@@ -191,14 +192,6 @@ func (c *committer) send(b *Batch) error {
 	}
 }
 
-// fail answers the waiting postbacks with an error; clicks wait on.
-func (c *committer) fail(w load, err error) {
-	for _, q := range w.postbacks {
-		q.err = fmt.Errorf("%w: %w", ErrUnavailable, err)
-		close(q.done)
-	}
-}
-
 // degrade notes that the store takes nothing for now. It is logged once.
 func (c *committer) degrade(err error) {
 	defer c.start()
@@ -218,39 +211,43 @@ func (c *committer) recovered() {
 	}
 }
 
-// stop ends all writing: what waits is told, what comes is not taken.
+// stop ends all writing for good.
 func (c *committer) stop(w load, err error) {
-	q := &c.l.queue
-	q.close()
-	c.l.setState(&ledgerState{store: c.store, why: err.Error(), stopped: true})
+	c.l.giveUp(c.store, w, err)
 	if errors.Is(err, ErrFatal) {
 		c.l.log().Error("the store was stopped to protect what is stored: "+
 			"the site serves on without tracking; check the disk, then restart Caddy",
 			zap.String("store", c.l.Key()), zap.Error(err))
 	}
-	c.fail(w, err)
-	rest := load{blocks: w.blocks}
-	q.mu.Lock()
-	rest.blocks = append(rest.blocks, q.ready...)
-	if q.open != nil {
-		rest.blocks = append(rest.blocks, q.open)
+}
+
+// giveUp ends all writing: what waits is told, what comes is not taken. w was
+// taken from the queue before.
+func (l *Ledger) giveUp(store Store, w load, err error) {
+	q := &l.queue
+	q.close()
+	l.setState(&ledgerState{store: store, why: err.Error(), stopped: true})
+	l.fail(w, err)
+	rest := q.drain()
+	l.fail(rest, err)
+	rest.blocks = append(w.blocks, rest.blocks...)
+	l.lose(rest)
+}
+
+// fail answers the waiting postbacks with an error; clicks wait on.
+func (l *Ledger) fail(w load, err error) {
+	for _, q := range w.postbacks {
+		q.err = fmt.Errorf("%w: %w", ErrUnavailable, err)
+		close(q.done)
 	}
-	rest.postbacks = q.postbacks
-	q.ready, q.open, q.postbacks, q.postbackBytes = nil, nil, nil, 0
-	for _, p := range rest.postbacks {
-		p.taken = true
-	}
-	q.mu.Unlock()
-	c.fail(load{postbacks: rest.postbacks}, err)
-	c.lose(rest)
 }
 
 // lose gives up clicks that will never be written.
-func (c *committer) lose(w load) {
-	c.l.queue.settle(w, false)
+func (l *Ledger) lose(w load) {
+	l.queue.settle(w, false)
 	for _, b := range w.blocks {
 		b.lost = true
-		c.l.lost.Add(int64(len(b.Clicks)))
+		l.lost.Add(int64(len(b.Clicks)))
 		close(b.done)
 	}
 }

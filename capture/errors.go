@@ -29,6 +29,9 @@ var (
 	ErrClosed = errors.New("the store is closed")
 	// ErrNewerFormat: a newer version of the program wrote the store.
 	ErrNewerFormat = errors.New("the store was written by a newer version")
+	// ErrDamaged: what is stored cannot be read as it was written. Such a
+	// store is not opened, or is stopped: no number could be trusted.
+	ErrDamaged = errors.New("the store is damaged")
 )
 
 // ErrNotFound: there is no such record, or no longer.

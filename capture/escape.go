@@ -1,13 +1,9 @@
 package capture
 
-import (
-	"strings"
-	"unicode/utf8"
-)
+import "strings"
 
-// unescape decodes a name or value of a query or form. It never fails: what is
-// not a percent-encoded byte stays as it is, and what is not UTF-8 becomes
-// U+FFFD. Senders' templates hold all sorts of things, and a parser that
+// unescape decodes a name or value of a query or form, to the byte. It never
+// fails: what is not a percent-encoded byte stays as it is. Senders' templates hold all sorts of things, and a parser that
 // refused one parameter would lose a conversion for another's sake.
 func unescape(s string) string {
 	if strings.IndexByte(s, '%') >= 0 || strings.IndexByte(s, '+') >= 0 {
@@ -25,10 +21,7 @@ func unescape(s string) string {
 		}
 		s = string(b)
 	}
-	if utf8.ValidString(s) {
-		return s
-	}
-	return strings.ToValidUTF8(s, "\uFFFD")
+	return s
 }
 
 // unescapeValue is unescape, except that a macro between percent signs stays

@@ -8,7 +8,7 @@ import (
 	"io"
 	"mime"
 	"mime/multipart"
-	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -60,7 +60,8 @@ type found [slotCount]struct {
 	macro bool // the value was a macro and has been noted as the problem
 }
 
-// put offers a parameter. Of equally good ones the first non-empty wins.
+// put offers a parameter. Of equally good ones the first non-empty wins. It is
+// made text, except where it is part of a conversion's name: see spell.
 func (f *found) put(targets []target, name, value string, from origin) {
 	if value = strings.TrimSpace(value); value == "" {
 		return
@@ -73,6 +74,9 @@ func (f *found) put(targets []target, name, value string, from origin) {
 		}
 		if s := &f[t.slot]; s.rank == 0 || rank < s.rank {
 			s.rank, s.value = rank, value
+			if t.slot != slotTxID && t.slot != slotEvent {
+				s.value = strings.ToValidUTF8(value, "\uFFFD")
+			}
 		}
 	}
 }
@@ -101,27 +105,20 @@ func (rt *Route) collectForm(f *found, form string, from origin) {
 	}
 }
 
-func (rt *Route) collectBody(f *found, header http.Header, body []byte) error {
+func (rt *Route) collectBody(f *found, contentType string, codings []string, body []byte) error {
 	if len(body) == 0 {
 		return nil
 	}
-	for _, coding := range header.Values("Content-Encoding") {
+	for _, coding := range codings {
 		if coding = strings.TrimSpace(coding); coding != "" && !strings.EqualFold(coding, "identity") {
 			return fmt.Errorf("it is compressed (Content-Encoding: %s): send it plain", echo(strings.ToValidUTF8(coding, "\uFFFD")))
 		}
 	}
-	contentType := header.Get("Content-Type")
 	switch kindOf(contentType, body) {
 	case formBody:
 		rt.collectForm(f, string(body), fromBody)
 	case jsonBody:
-		w := jsonWalk{leaf: func(path, value []byte) {
-			name := string(path)
-			if targets := rt.targets(name); targets != nil {
-				f.put(targets, name, jsonText(value), fromBody)
-			}
-		}}
-		return w.walk(body)
+		return rt.collectJSON(f, body)
 	case multipartBody:
 		return eachPart(contentType, body, func(name string, part io.Reader) error {
 			targets := rt.targets(name)
@@ -132,9 +129,47 @@ func (rt *Route) collectBody(f *found, header http.Header, body []byte) error {
 			if err != nil {
 				return err
 			}
-			f.put(targets, name, strings.ToValidUTF8(string(value), "\uFFFD"), fromBody)
+			f.put(targets, name, string(value), fromBody)
 			return nil
 		})
+	}
+	return nil
+}
+
+// collectJSON reads a JSON body. A transaction ID that is neither text nor a
+// number is refused unless another one is there: without it, or with the word
+// "true" in its place, sales would be taken for one another. Elsewhere objects
+// are passed over, for what is inside them has names of its own, and words are
+// words that the route can know.
+func (rt *Route) collectJSON(f *found, body []byte) error {
+	var odd string // the parameter that should have been a transaction ID
+	isTxID := func(t target) bool { return t.slot == slotTxID }
+	w := jsonWalk{
+		leaf: func(path, value []byte) {
+			name := string(path)
+			targets := rt.targets(name)
+			if value[0] == 't' || value[0] == 'f' {
+				if slices.ContainsFunc(targets, isTxID) {
+					odd = name
+					targets = slices.DeleteFunc(slices.Clone(targets), isTxID)
+				}
+			}
+			if len(targets) > 0 {
+				f.put(targets, name, jsonText(value), fromBody)
+			}
+		},
+		container: func(path []byte) {
+			if slices.ContainsFunc(rt.targets(string(path)), isTxID) {
+				odd = string(path)
+			}
+		},
+	}
+	if err := w.walk(body); err != nil {
+		return err
+	}
+	if odd != "" && f[slotTxID].value == "" {
+		return fmt.Errorf("the transaction ID in %q is neither text nor a number: send one that is, "+
+			"or name where it is, for example with fields { txid %s.id }", echo(odd), echo(odd))
 	}
 	return nil
 }

@@ -61,7 +61,7 @@ type Importer struct {
 func NewImporter(format ImportFormat, rules *Rules, codec *clickid.Codec) (*Importer, error) {
 	im := &Importer{
 		format: format, rules: rules, codec: codec, seen: make(map[[16]byte]uint32),
-		route: Route{Name: ImportRoute, Fields: make(map[Field][]string)},
+		route: Route{Name: ImportRoute, Fields: make(map[Field][]string), written: true},
 	}
 	for _, f := range Fields {
 		im.route.Fields[f] = []string{string(f)}
@@ -149,13 +149,29 @@ func readCells(line []byte) ([]string, error) {
 
 func readObject(line []byte, values map[string]string) error {
 	var bad error
-	w := jsonWalk{leaf: func(path, value []byte) {
-		name := string(path)
-		if err := knownColumn(name); err != nil && bad == nil {
+	refuse := func(err error) {
+		if bad == nil {
 			bad = err
 		}
-		values[name] = strings.TrimSpace(jsonText(value))
-	}}
+	}
+	w := jsonWalk{
+		leaf: func(path, value []byte) {
+			name := string(path)
+			if err := knownColumn(name); err != nil {
+				refuse(err)
+			} else if value[0] == 't' || value[0] == 'f' {
+				refuse(fmt.Errorf("column %q is %s: write text, a number or null", name, value))
+			}
+			values[name] = strings.TrimSpace(jsonText(value))
+		},
+		container: func(path []byte) {
+			if err := knownColumn(string(path)); err != nil {
+				refuse(err)
+			} else {
+				refuse(fmt.Errorf("column %q holds an object or an array: write text, a number or null", path))
+			}
+		},
+	}
 	if err := w.walk(line); err != nil {
 		return err
 	}
@@ -174,6 +190,9 @@ func (im *Importer) postback(values map[string]string, line []byte, now time.Tim
 	var f found
 	for i, field := range Fields {
 		f[i].value = values[string(field)]
+		if s := slot(i); s != slotTxID && s != slotEvent { //nolint:gosec // there are eight
+			f[i].value = strings.ToValidUTF8(f[i].value, "\uFFFD")
+		}
 	}
 	if id := values[columnConversion]; id != "" {
 		if values[string(FieldClickID)] != "" {
@@ -181,6 +200,9 @@ func (im *Importer) postback(values map[string]string, line []byte, now time.Tim
 		}
 		conversion, err := attribution.ParseConversionID(id)
 		if err != nil {
+			return nil, err
+		}
+		if err := onlyCorrects(values); err != nil {
 			return nil, err
 		}
 		p.Correction = &conversion
@@ -191,8 +213,27 @@ func (im *Importer) postback(values map[string]string, line []byte, now time.Tim
 	if p.Problem != "" {
 		return nil, errors.New(p.ProblemDetail)
 	}
+	if p.Correction != nil && values[string(FieldStatus)] == "" {
+		p.Claim.Status = 0 // it stays what it is
+	}
 	p.Claim.Key = im.key(values)
 	return p, nil
+}
+
+// onlyCorrects refuses what a line cannot say of a conversion that it names.
+func onlyCorrects(values map[string]string) error {
+	for _, f := range []Field{FieldEvent, FieldTxID} {
+		if v := values[string(f)]; v != "" {
+			return fmt.Errorf("%s is %q, but the line names a conversion, whose %s stays what it is: leave it out, "+
+				"or name the click instead", f, echo(v), f)
+		}
+	}
+	for _, f := range []Field{FieldStatus, FieldPayout, FieldTime} {
+		if values[string(f)] != "" {
+			return nil
+		}
+	}
+	return errors.New("the line names a conversion and nothing to change: name a status, a payout or a time")
 }
 
 func (im *Importer) contentType() string {
@@ -245,7 +286,6 @@ func RereadImport(e *Entry, a Arrival) (*Postback, error) {
 	}
 	if p.Correction != nil {
 		p.Ref, p.HasRef = e.Click, e.HasClick
-		p.Claim.Event, p.Claim.TxID = e.Claim.Event, e.Claim.TxID
 	}
 	p.Replays = e.Seq
 	p.Claim.Key = e.Claim.Key // it may not have been the first line of its kind

@@ -90,6 +90,31 @@ func (d *desk) sums() string {
 		c.Conversions, c.Pending, c.Approved, c.Rejected, c.Reversed, c.Revenue)
 }
 
+// Names of sales that are no text stay apart, and one that is written as the
+// journal shows it is the same.
+func TestImportTxIDs(t *testing.T) {
+	bubble(t, func(t *testing.T, _ *memstore.Engine, l *capture.Ledger) {
+		d := newDesk(t, l)
+		id := d.click()
+		d.want(capture.ImportCSV, "click_id,txid,status\n"+id+",o\xe9,\n"+id+",o\xe8,\n"+id+",\"o\xff\",pending\n"+id+`,o\xE9,reversed`,
+			"2 recorded", "3 recorded", "4 recorded", "5 updated")
+		line := func(txid string) string { return `{"click_id":"` + id + `","txid":` + txid + "}\n" }
+		d.want(capture.ImportJSONLines,
+			line("\"o\xe8\"")+line(`"o\\xE8"`)+line("\"o\xe7\"")+line(`"\ud800"`)+line(`"\ud801"`)+
+				line("{}")+line(`{"txid":"x"}`)+line("[]")+line("true")+line("false")+line("null"),
+			"1 duplicate", "2 duplicate", "3 recorded", "4 recorded", "5 recorded",
+			"6 error", "7 error", "8 error", "9 error", "10 error", "11 recorded")
+		var names []string
+		for _, c := range d.conversions() {
+			names = append(names, c.State.TxID)
+		}
+		slices.Sort(names)
+		if want := []string{"", `\xED\xA0\x80`, `\xED\xA0\x81`, `o\xE7`, `o\xE8`, `o\xE9`, `o\xFF`}; !slices.Equal(names, want) {
+			t.Errorf("the conversions are of %q, want %q", names, want)
+		}
+	})
+}
+
 func TestImportCSV(t *testing.T) {
 	bubble(t, func(t *testing.T, _ *memstore.Engine, l *capture.Ledger) {
 		d := newDesk(t, l)

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -16,7 +18,7 @@ var byteOrderMark = []byte("\xef\xbb\xbf")
 
 // jsonWalk goes through a JSON document once and is strict where readers
 // differ: keys that occur twice are refused, since which of the two counts
-// would depend on who reads. Either function may be nil.
+// would depend on who reads. Each function may be nil.
 //
 // The standard library says whether a document is valid, which it does fast;
 // the walk then relies on it. Its tokens would cost three times as much,
@@ -30,6 +32,9 @@ type jsonWalk struct {
 	// which may be cut if it is longer than that, and where its value stands
 	// in the document.
 	member func(key string, path []byte, from, to int)
+	// container is called for each object and array inside another, with its
+	// path.
+	container func(path []byte)
 
 	doc  []byte
 	pos  int
@@ -70,6 +75,9 @@ func (w *jsonWalk) value(depth int) error {
 	if c == '{' || c == '[' {
 		if depth == maxJSONDepth {
 			return fmt.Errorf("the JSON is nested deeper than %d levels", maxJSONDepth)
+		}
+		if w.container != nil && depth > 0 && len(w.path) <= maxParamName {
+			w.container(w.path)
 		}
 		w.pos++
 		if c == '{' {
@@ -152,8 +160,9 @@ func (w *jsonWalk) enter(depth int, element string) {
 	w.path = append(w.path, element...)
 }
 
-// jsonText returns what a scalar says: numbers exactly as they are written,
-// since reading them would round them, and null as nothing.
+// jsonText returns what a scalar says, to the byte, which need not be UTF-8:
+// numbers exactly as they are written, since reading them would round them, and
+// null as nothing.
 func jsonText(scalar []byte) string {
 	if scalar[0] != '"' {
 		if scalar[0] == 'n' {
@@ -162,12 +171,52 @@ func jsonText(scalar []byte) string {
 		return string(scalar)
 	}
 	inner := scalar[1 : len(scalar)-1]
-	if bytes.IndexByte(inner, '\\') < 0 && utf8.Valid(inner) {
+	if bytes.IndexByte(inner, '\\') < 0 {
 		return string(inner)
 	}
-	var s string
-	if json.Unmarshal(scalar, &s) != nil {
-		return "" // cannot happen: the document is valid
+	return unescapeJSON(inner)
+}
+
+// jsonEscapes are the escapes of one letter.
+var jsonEscapes = strings.NewReplacer(`b`, "\b", `f`, "\f", `n`, "\n", `r`, "\r", `t`, "\t")
+
+// unescapeJSON decodes the inside of a valid string. The standard library would
+// make one and the same character of all bytes that are no text, and of all
+// halves of surrogate pairs; these become the three bytes that UTF-8 would have
+// for them.
+func unescapeJSON(s []byte) string {
+	b := make([]byte, 0, len(s))
+	for i := 0; i < len(s); i++ {
+		if s[i] != '\\' {
+			b = append(b, s[i])
+			continue
+		}
+		if i++; s[i] != 'u' {
+			b = append(b, jsonEscapes.Replace(string(s[i]))...)
+			continue
+		}
+		r := hexRune(s[i+1:])
+		i += 4
+		if utf16.IsSurrogate(r) {
+			if i+6 < len(s) && s[i+1] == '\\' && s[i+2] == 'u' {
+				if pair := utf16.DecodeRune(r, hexRune(s[i+3:])); pair != utf8.RuneError {
+					b = utf8.AppendRune(b, pair)
+					i += 6
+					continue
+				}
+			}
+			b = append(b, 0xe0|byte(r>>12), 0x80|byte(r>>6)&0x3f, 0x80|byte(r)&0x3f) //nolint:gosec // its bits
+			continue
+		}
+		b = utf8.AppendRune(b, r)
 	}
-	return s
+	return string(b)
+}
+
+// hexRune reads four hexadecimal digits.
+func hexRune(s []byte) (r rune) {
+	for _, c := range s[:4] {
+		r = r<<4 | rune(hexDigit(c)) //nolint:gosec // a digit
+	}
+	return r
 }

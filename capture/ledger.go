@@ -64,88 +64,6 @@ type ledgerState struct {
 	since   time.Time
 }
 
-// reopenEvery is how often a store that had no room is tried again.
-const reopenEvery = time.Second
-
-// OpenLedger opens the engine's store and starts the committer. Where the
-// disk is too full to open the store, the ledger starts without it, tries
-// again by itself, and visitors are redirected all the same; their clicks wait
-// in memory. Any other failure is returned.
-func OpenLedger(ctx context.Context, engine Engine, first *Attachment, o Options) (*Ledger, error) {
-	if o.Now == nil {
-		o.Now = time.Now
-	}
-	l := &Ledger{engine: engine, now: o.Now}
-	l.queue.init()
-	l.current.Store(first)
-	l.ctx, l.cancel = context.WithCancel(context.Background())
-
-	identity, err := engine.Identity()
-	if err != nil {
-		l.cancel()
-		return nil, fmt.Errorf("opening the store %s: %w", engine.Key(), err)
-	}
-	l.identity = identity
-	store, err := engine.Open(ctx)
-	switch {
-	case err == nil:
-		l.opened(ctx, store)
-	case errors.Is(err, ErrNoSpace):
-		l.setState(&ledgerState{why: err.Error()})
-		if identity.NextBlock > 0 {
-			l.queue.start(Position{NextBlock: identity.NextBlock})
-		}
-		first.Logger.Error("the store cannot be opened: redirects go on, clicks wait in memory, postbacks get 503",
-			zap.String("store", engine.Key()), zap.Error(err))
-		l.work.Go(l.reopen)
-	default:
-		l.cancel()
-		return nil, fmt.Errorf("opening the store %s: %w", engine.Key(), err)
-	}
-	return l, nil
-}
-
-// opened puts the store to use. It waits for the first lease, so that the
-// first click already finds a place, or for the first failure to get it.
-func (l *Ledger) opened(ctx context.Context, store Store) {
-	l.queue.start(store.Position())
-	l.setState(&ledgerState{store: store})
-	c := newCommitter(l, store)
-	l.work.Go(c.loop)
-	l.work.Go(func() { l.sweepLoop(store) })
-	select {
-	case <-c.started:
-	case <-ctx.Done():
-	}
-}
-
-// reopen tries until the store opens, the ledger stops, or the cause is no
-// longer want of space.
-func (l *Ledger) reopen() {
-	tick := time.NewTicker(reopenEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-l.ctx.Done():
-			return
-		case <-tick.C:
-		}
-		store, err := l.engine.Open(l.ctx)
-		switch {
-		case err == nil:
-			l.log().Info("the store is open again", zap.String("store", l.engine.Key()))
-			l.opened(l.ctx, store)
-			return
-		case errors.Is(err, ErrNoSpace):
-		default:
-			l.setState(&ledgerState{why: err.Error(), stopped: true})
-			l.log().Error("the store cannot be opened; restart Caddy when the cause is mended",
-				zap.String("store", l.engine.Key()), zap.Error(err))
-			return
-		}
-	}
-}
-
 func (l *Ledger) setState(s *ledgerState) {
 	s.since = l.now()
 	l.state.Store(s)
@@ -194,10 +112,14 @@ func (l *Ledger) Close() error {
 	l.work.Wait()
 	l.feed.close()
 	s := l.state.Load()
-	l.setState(&ledgerState{why: ErrClosed.Error(), stopped: true})
 	if s.store == nil {
+		if waiting, _ := l.queue.look(); waiting {
+			l.log().Error("stopping with clicks that could not be written", zap.String("store", l.Key()), zap.String("cause", s.why))
+		}
+		l.giveUp(nil, load{}, ErrClosed)
 		return nil
 	}
+	l.setState(&ledgerState{why: ErrClosed.Error(), stopped: true})
 	next := l.queue.nextBlock()
 	if s.stopped {
 		next = 0

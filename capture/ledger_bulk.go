@@ -64,7 +64,7 @@ func (l *Ledger) Import(ctx context.Context, r io.Reader, im *Importer, yield fu
 			answers = append(answers, Imported{Line: lines.number, Err: err})
 			batch = append(batch, p)
 		}
-		if err := l.bookAll(ctx, batch, false); err != nil {
+		if err := l.bookAll(ctx, batch, nil); err != nil {
 			return err
 		}
 		for i, p := range batch {
@@ -101,8 +101,8 @@ func (l *Ledger) waitingImports(ctx context.Context) (map[string]waitingLine, er
 	return waiting, err
 }
 
-// correct completes a line that names a conversion: it is about the same click,
-// event and transaction.
+// correct finds the click of a line that names a conversion. The rest is decided
+// when the line is booked, of what is known then.
 func (l *Ledger) correct(ctx context.Context, p *Postback) error {
 	if p.Correction == nil {
 		return nil
@@ -119,7 +119,6 @@ func (l *Ledger) correct(ctx context.Context, p *Postback) error {
 		return err
 	}
 	p.Ref, p.Key, p.HasRef = c.Click, c.Key, true
-	p.Claim.Event, p.Claim.TxID = c.State.Event, c.State.TxID
 	return nil
 }
 
@@ -164,13 +163,42 @@ func (l *Ledger) open() (Store, error) {
 	return s.store, nil
 }
 
-// Erase removes what identifies the visitor of a click; see [Store].
+// Erase removes what identifies the visitor of a click; see [Store]. What is
+// queued of the click is written first, for what is not on disk yet could not
+// be erased there. An error that wraps ErrUnavailable says that this did not
+// come about: nothing was erased, and the caller is to try again.
 func (l *Ledger) Erase(ctx context.Context, ref clickid.Ref) (Erased, error) {
 	s, err := l.open()
 	if err != nil {
 		return Erased{}, err
 	}
+	if err := l.written(ctx, ref); err != nil {
+		return Erased{}, err
+	}
 	return s.Erase(ctx, ref)
+}
+
+// written waits until nothing that is queued now is about the click.
+func (l *Ledger) written(ctx context.Context, ref clickid.Ref) error {
+	queued := l.queue.about(ref)
+	if len(queued) == 0 {
+		return nil
+	}
+	if why := l.state.Load().why; why != "" {
+		return fmt.Errorf("%w: the click still waits in memory; try again when the store takes writes: %s", ErrUnavailable, why)
+	}
+	timer := time.NewTimer(BookTimeout)
+	defer timer.Stop()
+	for _, done := range queued {
+		select {
+		case <-done:
+		case <-timer.C:
+			return fmt.Errorf("%w: the click still waits in memory after %s; try again in a moment", ErrUnavailable, BookTimeout)
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
+		}
+	}
+	return nil
 }
 
 // Check compares the sums with the records; see [Store].

@@ -44,7 +44,9 @@ type Postback struct {
 	// zero. Claim.ReceivedAt is then when that one arrived.
 	Replays uint64
 	// Correction, if set, is the conversion that a line of an import names
-	// instead of a click. The ledger fills in Ref and what the line leaves out.
+	// instead of a click. The ledger fills in Ref; the claim is about the
+	// conversion's own event and transaction, whatever the rules say, and its
+	// status is zero if it is to stay what it is.
 	Correction *attribution.ConversionID
 
 	// Result is filled in by the commit.

@@ -54,6 +54,9 @@ type queue struct {
 
 	postbacks []*queuedPostback
 
+	// flight is what the committer has taken and not come to an end with.
+	flight load
+
 	clicks, clickBytes, postbackBytes int
 }
 
@@ -63,6 +66,8 @@ type queuedBlock struct {
 	bytes int
 	done  chan struct{}
 	lost  bool // set before done is closed: it will never be written
+	// reserved: the ID of its one click was out before it was recorded.
+	reserved bool
 }
 
 // queuedPostback is a postback that waits for its batch.
@@ -168,6 +173,7 @@ func (q *queue) add(c *Click, epoch uint16) *queuedBlock {
 	if reserved {
 		c.Time = c.Ref.Time() // the ID says when the click was
 		b = newQueuedBlock(c.Ref.Block)
+		b.reserved = true
 		q.ready = append(q.ready, b)
 	} else {
 		if q.open == nil {
@@ -213,10 +219,13 @@ func (c *Click) size() int {
 	return n
 }
 
+func newQueuedPostback(p *Postback) *queuedPostback {
+	return &queuedPostback{Postback: p, done: make(chan struct{}), bytes: postbackOverhead + len(p.Raw.URI) + len(p.Raw.Body)}
+}
+
 // addPostback queues a postback; an error wraps ErrUnavailable.
 func (q *queue) addPostback(p *Postback) (*queuedPostback, error) {
-	w := &queuedPostback{Postback: p, done: make(chan struct{})}
-	w.bytes = postbackOverhead + len(p.Raw.URI) + len(p.Raw.Body)
+	w := newQueuedPostback(p)
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed {
@@ -295,6 +304,7 @@ func (q *queue) take(limit int) load {
 	if q.leaseShort() {
 		w.lease = q.next + leaseBlocks
 	}
+	q.flight = w
 	return w
 }
 
@@ -312,17 +322,61 @@ func (q *queue) look() (waiting, closed bool) {
 	return q.clicks > 0 || len(q.postbacks) > 0, q.closed
 }
 
-// putBack returns clicks that could not be written to the head of the queue.
+// about returns what tells when each click and postback that is queued or on
+// its way to the disk now, and is about one click, is done with.
+func (q *queue) about(ref clickid.Ref) (done []<-chan struct{}) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	blocks := slices.Concat(q.flight.blocks, q.ready)
+	if q.open != nil {
+		blocks = append(blocks, q.open)
+	}
+	for _, b := range blocks {
+		if b.Number == ref.Block && slices.ContainsFunc(b.Clicks, func(c *Click) bool { return c.Ref == ref }) {
+			done = append(done, b.done)
+		}
+	}
+	for _, p := range slices.Concat(q.flight.postbacks, q.postbacks) {
+		if p.HasRef && p.Ref == ref {
+			done = append(done, p.done)
+		}
+	}
+	return done
+}
+
+// putBack returns what could not be written to the head of the queue.
 func (q *queue) putBack(w load) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.ready = append(append([]*queuedBlock(nil), w.blocks...), q.ready...)
+	q.flight = load{}
+	q.ready = slices.Concat(w.blocks, q.ready)
+	for _, p := range w.postbacks {
+		p.taken = false
+		q.postbackBytes += p.bytes
+	}
+	q.postbacks = slices.Concat(w.postbacks, q.postbacks)
+}
+
+// drain removes all that waits.
+func (q *queue) drain() load {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	w := load{blocks: q.ready, postbacks: q.postbacks}
+	if q.open != nil {
+		w.blocks = append(w.blocks, q.open)
+	}
+	q.ready, q.open, q.postbacks, q.postbackBytes = nil, nil, nil, 0
+	for _, p := range w.postbacks {
+		p.taken = true
+	}
+	return w
 }
 
 // settle accounts for a batch that is done with, one way or the other.
 func (q *queue) settle(w load, applied bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	q.flight = load{}
 	for _, b := range w.blocks {
 		q.clicks -= len(b.Clicks)
 		q.clickBytes -= b.bytes

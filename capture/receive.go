@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
-	"unicode/utf8"
 
 	"github.com/caddy-capture/caddy-capture/capture/clickid"
 )
@@ -31,11 +29,12 @@ func (rt *Route) Receive(r *http.Request, a Arrival) (*Postback, *Reject) {
 	if rej != nil {
 		return nil, rej
 	}
+	raw := newRaw(r, body)
 	var f found
-	// The query is read as the journal keeps it, so that booking it again
-	// reads the same.
-	rt.collectForm(&f, escapeInvalid(r.URL.RawQuery), fromQuery)
-	if err := rt.collectBody(&f, r.Header, body); err != nil {
+	// It is read as the journal keeps it, so that booking it again reads the
+	// same.
+	rt.collectForm(&f, raw.query(), fromQuery)
+	if err := rt.collectBody(&f, raw.ContentType, r.Header.Values("Content-Encoding"), body); err != nil {
 		return nil, malformed("the body cannot be read: %v", err)
 	}
 	if rej := rt.checkToken(r.Header.Get("Authorization"), f[slotToken].value); rej != nil {
@@ -43,7 +42,7 @@ func (rt *Route) Receive(r *http.Request, a Arrival) (*Postback, *Reject) {
 	}
 	p := &Postback{
 		Time: a.Time, Route: rt.Name, Rules: a.Rules, OnlyCampaign: rt.Campaign,
-		Authentic: rt.authenticity(), Sender: rt.Address.Keep(a.Sender), Raw: newRaw(r, body),
+		Authentic: rt.authenticity(), Sender: rt.Address.Keep(a.Sender), Raw: raw,
 	}
 	if reason, detail := rt.nameClick(p, f[slotClickID].value, a.Codec); reason != "" {
 		if p.Authentic == "" {
@@ -66,10 +65,8 @@ func (rt *Route) Reread(e *Entry, a Arrival) *Postback {
 		Authentic: e.Authentic, Sender: e.Sender, Raw: e.Raw, Replays: e.Seq,
 	}
 	var f found
-	_, query, _ := strings.Cut(e.Raw.URI, "?")
-	rt.collectForm(&f, query, fromQuery)
-	header := http.Header{"Content-Type": {e.Raw.ContentType}}
-	if err := rt.collectBody(&f, header, e.Raw.Body); err != nil {
+	rt.collectForm(&f, p.Raw.query(), fromQuery)
+	if err := rt.collectBody(&f, e.Raw.ContentType, nil, e.Raw.Body); err != nil {
 		p.note(MalformedRequest, "the body cannot be read: "+err.Error())
 	}
 	if reason, detail := rt.nameClick(p, f[slotClickID].value, a.Codec); reason != "" {
@@ -107,49 +104,6 @@ func (rt *Route) readBody(r *http.Request) ([]byte, *Reject) {
 		return nil, nil
 	}
 	return body, nil
-}
-
-// newRaw keeps the request without its headers: Authorization is a secret.
-func newRaw(r *http.Request, body []byte) Raw {
-	return Raw{
-		Method:      r.Method,
-		Host:        tidy(r.Host, maxHost),
-		URI:         escapeInvalid(requestURI(r)),
-		ContentType: tidy(r.Header.Get("Content-Type"), maxMediaType),
-		UserAgent:   tidy(r.Header.Get("User-Agent"), maxUserAgent),
-		Body:        body,
-	}
-}
-
-func requestURI(r *http.Request) string {
-	if r.RequestURI != "" {
-		return r.RequestURI
-	}
-	return r.URL.RequestURI()
-}
-
-// tidy makes a header's value fit to be stored: valid UTF-8 of bounded length.
-func tidy(s string, limit int) string {
-	return cutString(strings.ToValidUTF8(s, "\uFFFD"), limit)
-}
-
-// escapeInvalid percent-encodes what is not UTF-8 in a URI. It means the same
-// then, and it can be stored as text.
-func escapeInvalid(s string) string {
-	if utf8.ValidString(s) {
-		return s
-	}
-	var b strings.Builder
-	for len(s) > 0 {
-		r, n := utf8.DecodeRuneInString(s)
-		if r == utf8.RuneError && n == 1 {
-			fmt.Fprintf(&b, "%%%02X", s[0])
-		} else {
-			b.WriteString(s[:n])
-		}
-		s = s[n:]
-	}
-	return b.String()
 }
 
 // nameClick reads the click ID. It returns why there is none.

@@ -291,15 +291,31 @@ func TestReceiveDeepJSON(t *testing.T) {
 	accepted(t, compiled(t, Route{}), postRequest("", `{"`+long+`":{"click_id":"x"},"":{"click_id":"x"},"click_id":"CLICK"}`))
 }
 
-// What cannot be stored as text is kept in a form that means the same.
-func TestReceiveRawIsText(t *testing.T) {
+// What is no text is kept to the byte, and read as it was.
+func TestReceiveRawIsExact(t *testing.T) {
 	t.Parallel()
 	r := getRequest("click_id=CLICK&txid=x")
 	r.URL.RawQuery += "\xff\xc3\xa9%ff"
-	r.RequestURI = "/postback?" + r.URL.RawQuery
-	r.Header.Set("User-Agent", strings.Repeat("a\xff\xe2\x82\xac", 100))
+	r.RequestURI = "/post\xe9back?" + r.URL.RawQuery
+	r.Host = "ex\xe4mple.com"
+	agent := strings.Repeat("a\xff\xe2\x82\xac", 100)
+	r.Header.Set("User-Agent", agent)
+	r.Header.Set("Content-Type", "text/\xffplain")
 	p := accepted(t, compiled(t, Route{}), r)
-	if !strings.HasSuffix(p.Raw.URI, "txid=x%FFé%ff") || p.Claim.TxID != "x\uFFFDé\uFFFD" || len(p.Raw.UserAgent) > 256 {
+	if p.Raw.URI != r.RequestURI || p.Claim.TxID != `x\xFFé\xFF` || p.Raw.UserAgent != agent[:256] ||
+		p.Raw.Host != r.Host || p.Raw.ContentType != "text/\xffplain" {
+		t.Errorf("got %+v", p)
+	}
+	// Text is not cut within a letter.
+	r = getRequest("click_id=CLICK")
+	r.Header.Set("User-Agent", strings.Repeat("\u20ac", 100))
+	if p := accepted(t, compiled(t, Route{}), r); p.Raw.UserAgent != strings.Repeat("\u20ac", 85) {
+		t.Errorf("got %q", p.Raw.UserAgent)
+	}
+	// A query that something before the route has put there is what counts.
+	r = getRequest("click_id=nonsense")
+	r.URL.RawQuery = fill("click_id=CLICK")
+	if p := accepted(t, compiled(t, Route{}), r); p.Ref != senderRef || p.Raw.URI != fill("/postback?click_id=CLICK") {
 		t.Errorf("got %+v", p)
 	}
 	r = getRequest("click_id=CLICK")

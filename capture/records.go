@@ -39,6 +39,25 @@ type Conversion struct {
 	Parked []uint64 `cbor:"13,keyasint,omitempty"`
 }
 
+// Known is what the conversion's click knows of it.
+func (c *Conversion) Known() Known { return Known{ID: c.ID, Dedup: c.Dedup, Mixed: c.mixed()} }
+
+// mixed tells whether a claim is in the history that another rule than the
+// conversion's own put there.
+func (c *Conversion) mixed() bool {
+	if len(c.History) == 0 || c.Dedup == attribution.DedupClick {
+		return false
+	}
+	first := &c.History[0]
+	for i := range c.History {
+		e := &c.History[i]
+		if e.Event != first.Event || c.Dedup == attribution.DedupTxID && e.TxID != first.TxID {
+			return true
+		}
+	}
+	return c.ID != attribution.NewConversionID(c.Dedup, c.Click.Key(), first.Event, first.TxID)
+}
+
 // Cell names the sum in which the conversion counts.
 func (c *Conversion) Cell() Cell {
 	return Cell{
@@ -106,17 +125,6 @@ type Entry struct {
 // Waiting tells whether the entry still waits in quarantine.
 func (e *Entry) Waiting() bool { return e.Outcome == Quarantined && e.Resolved == 0 && !e.Test }
 
-// Raw is the postback as it arrived, so that it can be read and booked again.
-// It contains the sender's secrets: [Raw.Masked] is for showing.
-type Raw struct {
-	Method      string `cbor:"1,keyasint"`
-	Host        string `cbor:"2,keyasint,omitempty"`
-	URI         string `cbor:"3,keyasint"`
-	ContentType string `cbor:"4,keyasint,omitempty"`
-	UserAgent   string `cbor:"5,keyasint,omitempty"`
-	Body        []byte `cbor:"6,keyasint,omitempty"`
-}
-
 // The records other than clicks are CBOR (RFC 8949) with integer keys, so
 // that fields can be added without a migration.
 var (
@@ -138,10 +146,14 @@ func must[T any](v T, err error) T {
 // recordFormat is the first byte of every encoded record.
 const recordFormat = 1
 
-// EncodeRecord encodes a Conversion, an Entry or an attribution.Counts for
+// EncodeRecord encodes a *Conversion, a *Entry or an attribution.Counts for
 // storage.
 func EncodeRecord(v any) ([]byte, error) {
-	data, err := recordEnc.Marshal(v)
+	encodable := v
+	if e, ok := v.(*Entry); ok {
+		encodable = e.encodable()
+	}
+	data, err := recordEnc.Marshal(encodable)
 	if err != nil {
 		return nil, fmt.Errorf("encoding a %T: %w", v, err)
 	}

@@ -114,6 +114,7 @@ func TestEntryRoundTrip(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		text := rapid.String()
+		raw := rapid.OneOf(text, rapid.Map(rapid.SliceOf(rapid.Byte()), func(b []byte) string { return string(b) }))
 		e := &capture.Entry{
 			Seq: rapid.Uint64().Draw(t, "seq"), Time: drawTime(t, "time"), Route: text.Draw(t, "route"),
 			Outcome: rapid.SampledFrom(capture.Outcomes).Draw(t, "outcome"),
@@ -121,8 +122,8 @@ func TestEntryRoundTrip(t *testing.T) {
 			Click: drawRef(t), HasClick: rapid.Bool().Draw(t, "has click"), Conversion: drawID(t), Campaign: text.Draw(t, "campaign"),
 			Claim: drawClaim(t), Authentic: text.Draw(t, "authentic"), Sender: text.Draw(t, "sender"),
 			Raw: capture.Raw{
-				Method: text.Draw(t, "method"), Host: text.Draw(t, "host"), URI: text.Draw(t, "uri"),
-				ContentType: text.Draw(t, "type"), UserAgent: text.Draw(t, "agent"),
+				Method: raw.Draw(t, "method"), Host: raw.Draw(t, "host"), URI: raw.Draw(t, "uri"),
+				ContentType: raw.Draw(t, "type"), UserAgent: raw.Draw(t, "agent"),
 			},
 			Test: rapid.Bool().Draw(t, "test"), Resolved: rapid.Uint64().Draw(t, "resolved"),
 		}
@@ -131,6 +132,34 @@ func TestEntryRoundTrip(t *testing.T) {
 		}
 		roundTrip(t, e)
 	})
+}
+
+// TestRawIsTextWhereItCan: what is text is stored as such, which is what all
+// entries were before bytes could be stored.
+func TestRawIsTextWhereItCan(t *testing.T) {
+	t.Parallel()
+	encode := func(raw capture.Raw) []byte {
+		data, err := capture.EncodeRecord(&capture.Entry{Seq: 1, Raw: raw})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return data
+	}
+	const uri = "/postback?x=\u00e9"
+	text := append([]byte{0x03, 0x60 + byte(len(uri))}, uri...)
+	if data := encode(capture.Raw{Method: "GET", URI: uri}); !bytes.Contains(data, text) {
+		t.Errorf("text is stored as %x", data)
+	}
+	const exact = "/postback?x=\xe9"
+	if data := encode(capture.Raw{Method: "GET", URI: exact}); !bytes.Contains(data, append([]byte{0x03, 0x40 + byte(len(exact))}, exact...)) {
+		t.Errorf("bytes are stored as %x", data)
+	}
+	// Only in the raw request: elsewhere bytes in the place of text are damage.
+	damaged := bytes.Replace(encode(capture.Raw{}), []byte{0x03, 0x60}, []byte{0x03, 0x40}, 1)
+	var e capture.Entry
+	if err := capture.DecodeRecord(damaged, &e); err == nil {
+		t.Errorf("a route made of bytes is read as %q", e.Route)
+	}
 }
 
 func drawConversion(t *rapid.T) *capture.Conversion {

@@ -30,9 +30,9 @@ type Replayed struct {
 // Replay books again what waits in quarantine and q takes, in the order of
 // arrival, under today's rules, which prepare applies to each entry. Each
 // entry is booked at most once, however often a replay is interrupted and
-// begun anew. A dry run decides the same and writes nothing; postbacks of one
-// click that are more than a few hundred entries apart are then decided as if
-// the others had not been. It ends early if yield returns false.
+// begun anew. A dry run decides the same and writes nothing; where it is of more
+// than it can remember, it ends with an error that wraps [ErrTrialTooLarge]. It
+// ends early if yield returns false.
 func (l *Ledger) Replay(ctx context.Context, q JournalQuery, dry bool,
 	prepare func(*Entry) (*Postback, error), yield func(Replayed) bool,
 ) error {
@@ -49,6 +49,10 @@ func (l *Ledger) Replay(ctx context.Context, q JournalQuery, dry bool,
 		return err
 	}
 	slices.Reverse(seqs) // the journal is read newest first
+	var trial *Trial
+	if dry {
+		trial = new(Trial)
+	}
 	done, total := 0, len(seqs)
 	for chunk := range slices.Chunk(seqs, bulk) {
 		lines := make([]Replayed, len(chunk))
@@ -56,18 +60,18 @@ func (l *Ledger) Replay(ctx context.Context, q JournalQuery, dry bool,
 		for i, seq := range chunk {
 			lines[i].Entry, err = r.Entry(ctx, seq)
 			switch {
-			case errors.Is(err, ErrNotFound) || err == nil && !lines[i].Entry.Waiting():
-				lines[i].Err = fmt.Errorf("entry %d waits no longer", seq)
-				if lines[i].Entry == nil {
-					lines[i].Entry = &Entry{Seq: seq}
-				}
+			case errors.Is(err, ErrNotFound):
+				lines[i].Err = fmt.Errorf("entry %d is kept no longer", seq)
+				lines[i].Entry = &Entry{Seq: seq}
 			case err != nil:
 				return err
+			case !lines[i].Entry.Waiting(): // it was booked with one before it
+				lines[i].Result = waitsNoLonger(seq)
 			default:
 				batch[i], lines[i].Err = prepare(lines[i].Entry)
 			}
 		}
-		if err := l.bookAll(ctx, batch, dry); err != nil {
+		if err := l.bookAll(ctx, batch, trial); err != nil {
 			return err
 		}
 		for i := range lines {
@@ -85,16 +89,16 @@ func (l *Ledger) Replay(ctx context.Context, q JournalQuery, dry bool,
 }
 
 // bookAll books postbacks in their order and waits for all; nil ones are
-// passed over. With dry, it only says what would become of them. An error
+// passed over. With a trial, it only says what would become of them. An error
 // means that some may not have been booked.
-func (l *Ledger) bookAll(ctx context.Context, batch []*Postback, dry bool) error {
+func (l *Ledger) bookAll(ctx context.Context, batch []*Postback, trial *Trial) error {
 	s, err := l.open()
 	if err != nil {
 		return err // nobody would write what is queued
 	}
-	if dry {
+	if trial != nil {
 		tried := slices.DeleteFunc(slices.Clone(batch), func(p *Postback) bool { return p == nil })
-		return s.Try(ctx, &Batch{Now: l.now(), Postbacks: tried})
+		return s.Try(ctx, &Batch{Now: l.now(), Postbacks: tried}, trial)
 	}
 	var waiting []*queuedPostback
 	queued := 0

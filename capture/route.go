@@ -79,6 +79,10 @@ type Route struct {
 	// Address says how a sender's address is kept.
 	Address AddressMode
 
+	// written: what is read was written by the owner, who knows names as the
+	// journal has them.
+	written bool
+
 	// What Compile makes of the above.
 	wanted   map[string][]target // by lower-case parameter name
 	statuses map[string]attribution.Status

@@ -15,11 +15,34 @@ const (
 	DefaultRetainJournal = 400 * 24 * time.Hour
 )
 
-// Retention says how long each kind of record is kept; zero means for ever.
+// Retention says how long each kind of record is kept; zero means for ever. A
+// conversion is kept at least as long as its click, whatever Conversions says:
+// see [Retention.ConversionExpired].
 type Retention struct {
 	Clicks      time.Duration
 	Journal     time.Duration
 	Conversions time.Duration
+}
+
+// ConversionExpired tells whether a conversion is no longer kept. As long as
+// postbacks about its click are booked, the conversion has to be known: what
+// was booked would else be booked once more when the sender repeats it.
+func (r Retention) ConversionExpired(c *Conversion, now time.Time) bool {
+	return r.Conversions > 0 && now.Sub(c.State.Time) > r.Conversions &&
+		r.Clicks > 0 && now.Sub(c.ClickTime) > r.Clicks
+}
+
+// Validate refuses a retention that says what cannot be.
+func (r Retention) Validate() error {
+	if r.Conversions > 0 && (r.Clicks == 0 || r.Conversions < r.Clicks) {
+		clicks := "for ever"
+		if r.Clicks > 0 {
+			clicks = days(r.Clicks)
+		}
+		return fmt.Errorf("conversions are to be kept %s and clicks %s: a conversion that is forgotten before its click "+
+			"would be booked twice; keep conversions as long as clicks or longer", days(r.Conversions), clicks)
+	}
+	return nil
 }
 
 // CampaignRules are what one campaign does differently.

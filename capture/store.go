@@ -17,11 +17,12 @@ type Engine interface {
 	// share one open store. It may read the file system but not change it.
 	Key() string
 	// Identity returns the store's identity, making it on the first start. It
-	// works while the store itself cannot be opened for want of space.
+	// works while the store itself cannot be opened for want of space or
+	// because it is damaged, unless the identity is what is damaged.
 	Identity() (Identity, error)
 	// Open opens the store for this process. Errors wrap ErrLocked,
-	// ErrNoSpace or ErrNewerFormat where these are the cause and say what to
-	// do.
+	// ErrNoSpace, ErrNewerFormat or ErrDamaged where these are the cause and
+	// say what to do.
 	Open(ctx context.Context) (Store, error)
 	// Restore fills an empty place from what Backup wrote. It verifies all of
 	// it before it writes anything, and refuses a place that is in use
@@ -39,6 +40,10 @@ type Identity struct {
 	// zero if it is not known before the store is opened. While the store
 	// cannot be opened, clicks are queued under numbers from there on.
 	NextBlock uint64
+	// StandIn: this is no store's identity but one that was made up for this
+	// process, as the store's own cannot be read. An ID that its secret does
+	// not verify may be genuine all the same. Its epoch is 0, which is none.
+	StandIn bool
 }
 
 // Position is where a store's counters stand when it is opened.
@@ -89,9 +94,10 @@ type Store interface {
 	// all of it survives a crash and a power cut. Its errors wrap one of
 	// ErrUnavailable, ErrNoSpace, ErrUnknown, ErrFatal and ErrClosed.
 	Commit(ctx context.Context, b *Batch) error
-	// Try decides a batch of postbacks as Commit would at this moment, by way of
-	// the function [Try], sets their results, and writes nothing.
-	Try(ctx context.Context, b *Batch) error
+	// Try decides a batch of postbacks as Commit would at this moment, after
+	// all that was tried with t before, by way of the function [Try]. It sets
+	// their results, and writes nothing.
+	Try(ctx context.Context, b *Batch, t *Trial) error
 	Reader
 	// Erase removes what identifies the visitor of a click: from the click
 	// itself, its conversions and the journal. Campaign, source, destination,
@@ -272,9 +278,11 @@ type Tx interface {
 	PutBlock(b *Block) error
 	// Any returns one conversion of a click, booked or not, or nil.
 	Any(ref clickid.Ref) (*Conversion, error)
-	// Others lists, up to limit, the conversions of a click that were made
-	// under another rule than dedup. A click can have any number of
-	// conversions, so what a postback costs must not depend on it.
+	// Others lists, up to limit and in the order of their IDs, the conversions
+	// of a click that are [Known.Beside] the rule dedup. It is asked for
+	// postbacks of all kinds, so it has to cost nothing worth mentioning where
+	// the store knows but one rule; and as a click can have any number of
+	// conversions, what it costs must not depend on that.
 	Others(ref clickid.Ref, dedup attribution.Dedup, limit int) ([]attribution.ConversionID, error)
 	// Conversion returns one conversion, or nil if there is none.
 	Conversion(id attribution.ConversionID) (*Conversion, error)
@@ -284,6 +292,10 @@ type Tx interface {
 	AddCounts(cell Cell, c attribution.Counts) error
 	// Entry returns one journal entry, or nil if there is none.
 	Entry(seq uint64) (*Entry, error)
+	// Repeated returns, up to limit and oldest first, the entries in quarantine
+	// that e repeats ([Entry.Repeats]). It is asked for every postback that is
+	// booked, so it has to cost nothing worth mentioning where there are none.
+	Repeated(e *Entry, limit int) ([]*Entry, error)
 	// PutEntry stores or replaces a journal entry.
 	PutEntry(e *Entry) error
 }
@@ -292,7 +304,14 @@ type Tx interface {
 type Known struct {
 	ID    attribution.ConversionID
 	Dedup attribution.Dedup
+	// Mixed: another rule, that of a later or an earlier configuration, added a
+	// claim that the conversion's own rule would have kept apart.
+	Mixed bool
 }
+
+// Beside tells whether the ID that the rule dedup makes of a claim may fail to
+// lead to this conversion, although the claim is known there.
+func (k Known) Beside(dedup attribution.Dedup) bool { return k.Dedup != dedup || k.Mixed }
 
 // CellSpan is the length of time that one cell of the sums covers. All zones
 // in use today are whole quarters of an hour away from UTC.

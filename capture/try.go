@@ -1,6 +1,10 @@
 package capture
 
 import (
+	"cmp"
+	"errors"
+	"slices"
+
 	"github.com/caddy-capture/caddy-capture/attribution"
 	"github.com/caddy-capture/caddy-capture/capture/clickid"
 )
@@ -12,23 +16,52 @@ type TxReader interface {
 	Others(ref clickid.Ref, dedup attribution.Dedup, limit int) ([]attribution.ConversionID, error)
 	Conversion(id attribution.ConversionID) (*Conversion, error)
 	Entry(seq uint64) (*Entry, error)
+	Repeated(e *Entry, limit int) ([]*Entry, error)
 }
 
-// Try decides the postbacks of a batch as [Apply] would on what r reads, and
-// keeps what they would write to itself: every store's Try calls it. next is
-// the number that the next journal entry would get; the entries of the results
-// have no number, for there are none.
-func Try(r TxReader, b *Batch, next uint64) error {
-	t := &trial{
-		TxReader:    r,
-		added:       make(map[clickid.Ref][]*Conversion),
-		conversions: make(map[attribution.ConversionID]*Conversion),
-		entries:     make(map[uint64]*Entry),
+// MaxTrial bounds what a [Trial] remembers, in bytes.
+const MaxTrial = 64 << 20
+
+// trialOverhead stands for the maps that an item is in.
+const trialOverhead = 256
+
+// ErrTrialTooLarge says that a [Trial] has decided as much as it can remember.
+var ErrTrialTooLarge = errors.New("a dry run of so much does not fit into memory: try a part of it at a time, " +
+	"for example a shorter span of time")
+
+// Trial is what postbacks would have written that were only tried, so that
+// those that are tried later are decided as if it had been. The zero Trial has
+// tried nothing. What it remembers is bounded by [MaxTrial], which is some
+// hundred thousand conversions: then it fails, rather than answer wrong numbers.
+type Trial struct {
+	next uint64 // the number that the next journal entry would get
+	size int
+	max  int // instead of MaxTrial, if not 0
+
+	conversions map[attribution.ConversionID][]byte // encoded: that takes a third
+	ofClick     map[clickid.Ref][]Known
+	waiting     map[uint64]*Entry // what would wait in quarantine
+	fresh       []uint64          // of these, the ones that the store does not have
+	gone        map[uint64]uint64 // what would wait no longer, and what booked it
+}
+
+// Try decides the postbacks of a batch as [Apply] would on what r reads and t
+// remembers, and adds to t what they would write: every store's Try calls it.
+// next is the number that the store would give to the next journal entry; the
+// entries of the results have no number, for there are none.
+func Try(r TxReader, b *Batch, next uint64, t *Trial) error {
+	if t.conversions == nil {
+		t.conversions = make(map[attribution.ConversionID][]byte)
+		t.ofClick = make(map[clickid.Ref][]Known)
+		t.waiting, t.gone = make(map[uint64]*Entry), make(map[uint64]uint64)
 	}
-	for i, p := range b.Postbacks {
+	t.next = max(t.next, next)
+	tx := trialTx{TxReader: r, t: t}
+	for _, p := range b.Postbacks {
 		seq := p.Seq
-		p.Seq = next + uint64(i)
-		err := book(t, make(sums), p)
+		p.Seq = t.next
+		t.next++
+		err := book(tx, make(sums), p)
 		if e := p.Result.Entry; e != nil && e.Seq == p.Seq {
 			unnumbered := *e
 			unnumbered.Seq = 0
@@ -42,62 +75,135 @@ func Try(r TxReader, b *Batch, next uint64) error {
 	return nil
 }
 
-// trial is a Tx that remembers what was put, and loses it.
-type trial struct {
-	TxReader
-	added       map[clickid.Ref][]*Conversion
-	conversions map[attribution.ConversionID]*Conversion
-	entries     map[uint64]*Entry
-}
-
-var _ Tx = (*trial)(nil)
-
-func (*trial) PutBlock(*Block) error { return nil }
-
-func (t *trial) Any(ref clickid.Ref) (*Conversion, error) {
-	if added := t.added[ref]; len(added) > 0 {
-		return t.conversions[added[0].ID], nil
+// grow notes that the trial remembers more.
+func (t *Trial) grow(bytes int) error {
+	t.size += bytes
+	if limit := cmp.Or(t.max, MaxTrial); t.size > limit {
+		return ErrTrialTooLarge
 	}
-	return t.TxReader.Any(ref)
+	return nil
 }
 
-func (t *trial) Others(ref clickid.Ref, dedup attribution.Dedup, limit int) ([]attribution.ConversionID, error) {
-	others, err := t.TxReader.Others(ref, dedup, limit)
-	for _, c := range t.added[ref] {
-		if c.Dedup != dedup && len(others) < limit {
-			others = append(others, c.ID)
+// trialTx is a Tx that reads what the trial remembers before what the store
+// has, and writes to the trial.
+type trialTx struct {
+	TxReader
+	t *Trial
+}
+
+var _ Tx = trialTx{}
+
+func (trialTx) PutBlock(*Block) error { return nil }
+
+func (x trialTx) Any(ref clickid.Ref) (*Conversion, error) {
+	if known := x.t.ofClick[ref]; len(known) > 0 {
+		return x.Conversion(known[0].ID)
+	}
+	return x.TxReader.Any(ref)
+}
+
+func (x trialTx) Others(ref clickid.Ref, dedup attribution.Dedup, limit int) ([]attribution.ConversionID, error) {
+	others, err := x.TxReader.Others(ref, dedup, limit)
+	for _, k := range x.t.ofClick[ref] {
+		if k.Beside(dedup) && !slices.Contains(others, k.ID) {
+			others = append(others, k.ID)
 		}
 	}
-	return others, err
+	slices.SortFunc(others, attribution.ConversionID.Compare)
+	return others[:min(limit, len(others))], err
 }
 
-func (t *trial) Conversion(id attribution.ConversionID) (*Conversion, error) {
-	if c := t.conversions[id]; c != nil {
-		return c, nil
+func (x trialTx) Conversion(id attribution.ConversionID) (*Conversion, error) {
+	data := x.t.conversions[id]
+	if data == nil {
+		return x.TxReader.Conversion(id)
 	}
-	return t.TxReader.Conversion(id)
+	c := new(Conversion)
+	return c, DecodeRecord(data, c)
 }
 
-func (t *trial) PutConversion(c, old *Conversion) error {
-	t.conversions[c.ID] = c
-	if old == nil {
-		t.added[c.Click] = append(t.added[c.Click], c)
+func (x trialTx) PutConversion(c, _ *Conversion) error {
+	data, err := EncodeRecord(c)
+	if err != nil {
+		return err
 	}
-	return nil
-}
-
-func (*trial) AddCounts(Cell, attribution.Counts) error { return nil }
-
-func (t *trial) Entry(seq uint64) (*Entry, error) {
-	e := t.entries[seq]
-	if e == nil {
-		return t.TxReader.Entry(seq)
+	was, tried := x.t.conversions[c.ID]
+	x.t.conversions[c.ID] = data
+	known := x.t.ofClick[c.Click]
+	if i := slices.IndexFunc(known, func(k Known) bool { return k.ID == c.ID }); i >= 0 {
+		known[i] = c.Known()
+	} else {
+		x.t.ofClick[c.Click] = append(known, c.Known())
 	}
-	again := *e // it may be changed before it is put
-	return &again, nil
+	if tried {
+		return x.t.grow(len(data) - len(was))
+	}
+	return x.t.grow(len(data) + trialOverhead)
 }
 
-func (t *trial) PutEntry(e *Entry) error {
-	t.entries[e.Seq] = e
-	return nil
+func (trialTx) AddCounts(Cell, attribution.Counts) error { return nil }
+
+func (x trialTx) Entry(seq uint64) (*Entry, error) {
+	e, err := x.TxReader.Entry(seq)
+	if err != nil {
+		return nil, err
+	}
+	return x.t.entry(seq, e), nil
+}
+
+// entry returns what the entry would be of which the store has e, or nil.
+func (t *Trial) entry(seq uint64, e *Entry) *Entry {
+	if by, gone := t.gone[seq]; gone {
+		if e == nil {
+			e = &Entry{Seq: seq}
+		}
+		e.Resolved = by
+		return e
+	}
+	w := t.waiting[seq]
+	if w == nil {
+		return e
+	}
+	again := *w // it may be changed before it is put
+	if e != nil {
+		again.Raw = e.Raw
+	}
+	return &again
+}
+
+func (x trialTx) Repeated(e *Entry, limit int) (list []*Entry, err error) {
+	stored, err := x.TxReader.Repeated(e, limit)
+	for _, w := range stored {
+		if w = x.t.entry(w.Seq, w); e.Repeats(w) {
+			list = append(list, w)
+		}
+	}
+	for _, seq := range x.t.fresh {
+		if w := x.t.entry(seq, nil); w != nil && e.Repeats(w) {
+			list = append(list, w)
+		}
+	}
+	slices.SortFunc(list, func(a, b *Entry) int { return cmp.Compare(a.Seq, b.Seq) })
+	return list[:min(limit, len(list))], err
+}
+
+// PutEntry keeps of an entry what is needed to decide others.
+func (x trialTx) PutEntry(e *Entry) error {
+	if !e.Waiting() {
+		delete(x.t.waiting, e.Seq)
+		x.t.gone[e.Seq] = cmp.Or(e.Resolved, e.Seq)
+		return x.t.grow(trialOverhead)
+	}
+	kept := *e
+	stored, err := x.TxReader.Entry(e.Seq)
+	if err != nil {
+		return err
+	}
+	if stored != nil {
+		kept.Raw = Raw{} // the store has it
+	} else if x.t.waiting[e.Seq] == nil {
+		x.t.fresh = append(x.t.fresh, e.Seq)
+	}
+	x.t.waiting[e.Seq] = &kept
+	return x.t.grow(4*trialOverhead + len(kept.Raw.URI) + len(kept.Raw.Body) + len(kept.Detail))
 }

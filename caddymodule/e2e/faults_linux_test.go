@@ -289,8 +289,8 @@ func (s *server) collectGarbage() (done chan error) {
 	return done
 }
 
-// TestDamagedStore flips one byte in each file of a store, in turn. The server must then either not
-// start and say what to do, or have everything.
+// TestDamagedStore flips one byte in each file of a store, in turn. The site must be served whatever
+// it is, and the ledger have everything, or nothing and say what to do.
 func TestDamagedStore(t *testing.T) {
 	s := startServer(t, witnessSite)
 	w := newWitness(s)
@@ -346,10 +346,39 @@ func TestDamagedStore(t *testing.T) {
 				if err := os.WriteFile(filepath.Join(s.store, name), damaged, 0o600); err != nil {
 					t.Fatal(err)
 				}
-				s.startOrRefuse(t, owed, name)
+				s.startDamaged(t, owed, name)
 			})
 		}
 	}
+	t.Run("nothing left to know click IDs by", func(t *testing.T) {
+		s.t = t
+		removeAll(t, s.store)
+		restore()
+		for _, name := range []string{"store.json", "MANIFEST"} {
+			if err := os.WriteFile(filepath.Join(s.store, name), []byte("nonsense"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.startDamaged(t, owed, "store.json and the manifest")
+		if log := s.logs(); !containsAll(log, "click_id_key") {
+			t.Errorf("the log does not say what becomes of click IDs:\n%s", log)
+		}
+	})
+	t.Run("mended", func(t *testing.T) {
+		s.t = t
+		removeAll(t, s.store)
+		restore()
+		for name, data := range whole {
+			if filepath.Ext(name) == ".sst" {
+				damaged := bytes.Clone(data)
+				damaged[len(data)/2] ^= 0x10
+				if err := os.WriteFile(filepath.Join(s.store, name), damaged, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		s.mend(t, owed, restore)
+	})
 	if !kinds[".sst"] || !kinds[".mem"] {
 		t.Errorf("no table or no log was there: %v", slices.Sorted(maps.Keys(whole)))
 	}
@@ -368,32 +397,88 @@ func removeAll(t *testing.T, dir string) {
 	}
 }
 
-// startOrRefuse starts a server that may refuse to, with clear words about a file.
-func (s *server) startOrRefuse(t *testing.T, owed claims, file string) {
+// startDamaged starts a server on a damaged store and ends it.
+func (s *server) startDamaged(t *testing.T, owed claims, file string) {
 	t.Helper()
 	s.forgetLogs()
-	s.launch()
-	defer func() {
-		_ = s.process.Process.Kill()
-		<-s.exited
-	}()
-	eventually(t, startTimeout, func() error {
-		if s.hasExited() {
-			return nil
-		}
-		return s.serves()
-	})
-	if s.hasExited() {
-		lines := strings.Split(strings.TrimSpace(s.logs()), "\n")
-		last := lines[len(lines)-1]
-		t.Logf("refused: %.700s", last)
-		if !containsAll(last, s.store) || !containsAll(last, "backup") && !containsAll(last, "move the file away") {
-			t.Errorf("the last line should name the store and say what to do about %s, it is: %s", file, last)
-		}
-		return
+	s.start()
+	defer s.kill()
+	var h struct{ State, Why string }
+	decode(t, s.api("/capture/health").body, &h)
+	switch h.State {
+	case "ok":
+		s.verifyTotal(t, owed.verify(t, s))
+	case "stopped":
+		s.expectStopped(t, owed)
+	default:
+		t.Errorf("with %s damaged the store is %s: %s", file, h.State, h.Why)
 	}
-	s.verifyTotal(t, owed.verify(t, s))
 	if t.Failed() {
 		t.Logf("the log says\n%s", s.logs())
 	}
+}
+
+// expectStopped wants a site that is served while its store is not, and returns the ID of a click that
+// was made meanwhile.
+func (s *server) expectStopped(t *testing.T, owed claims) (id string) {
+	t.Helper()
+	s.expectState("stopped", "damaged", s.store, "caddy capture restore")
+	begin := time.Now()
+	id = s.click("/go/"+owed.campaign+"?sub1=while-damaged", "aff_sub")
+	if took := time.Since(begin); took > faultyLimit {
+		t.Errorf("a redirect took %v", took)
+	}
+	if a := s.get("/"); a.status != 200 {
+		t.Errorf("the site: status %d", a.status)
+	}
+	stored := slices.Max(slices.Collect(maps.Values(owed.clicks))) // "" is for those that were not acknowledged
+	for _, click := range []string{stored, id} {
+		a := s.get("/postback?cid=" + click + "&txid=while-damaged&payout=1.00&currency=USD")
+		if a.status != 503 || a.header.Get("Retry-After") == "" {
+			t.Errorf("a postback: status %d %s", a.status, a.body)
+		}
+		for _, target := range []string{"/capture/report", "/capture/journal", "/capture/clicks/" + click, "/capture/check"} {
+			if a := s.api(target); a.status != 503 || !containsAll(a.body, "damaged") {
+				t.Errorf("%s: status %d %s", target, a.status, a.body)
+			}
+		}
+	}
+	said := 0
+	for line := range strings.Lines(s.logs()) {
+		if containsAll(line, `"level":"error"`, s.store, "caddy capture restore", "restart Caddy", "mv ") {
+			if said++; said == 1 {
+				t.Logf("the log says %.900s", line)
+			}
+		}
+	}
+	if said == 0 {
+		t.Errorf("the log does not say what to do:\n%s", s.logs())
+	}
+	return id
+}
+
+// mend reloads a server that has no store, which changes nothing, and restarts it once the files are
+// whole again.
+func (s *server) mend(t *testing.T, owed claims, restore func()) {
+	t.Helper()
+	s.forgetLogs()
+	s.start()
+	first := s.expectStopped(t, owed)
+	restore()
+	s.reload(witnessSite + "\n# another configuration\n")
+	second := s.expectStopped(t, owed)
+	s.stop()
+
+	s.start()
+	s.expectState("ok")
+	s.verifyTotal(t, owed.verify(t, s))
+	// What was minted meanwhile is known to be genuine, and is nobody else's.
+	for _, id := range []string{first, second} {
+		a := s.get("/postback?cid=" + id + "&txid=late&payout=1.00&currency=USD")
+		if a.status != 202 || !containsAll(a.body, "unknown_click") {
+			t.Errorf("a postback of a click that was lost: status %d %s", a.status, a.body)
+		}
+	}
+	s.check()
+	s.stop()
 }

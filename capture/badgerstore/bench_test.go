@@ -71,6 +71,35 @@ func BenchmarkCommit64Postbacks(b *testing.B) {
 	})
 }
 
+// BenchmarkCommit64PostbacksBeside has 10,000 others that wait in quarantine.
+func BenchmarkCommit64PostbacksBeside(b *testing.B) {
+	s := openStore(b, newEngine(b))
+	w := newWriter(b, s)
+	w.clicks(manyClicks(64)...)
+	for i := range 100 {
+		var waits []*capture.Postback
+		for j := range 100 {
+			waits = append(waits, nobody(fmt.Sprint(i*100+j), day))
+		}
+		w.commit(nil, waits)
+	}
+	s.commitAt = func(*badger.Txn, uint64) error { return nil }
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		clicks := manyClicks(64)
+		w.block(clicks...)
+		var posts []*capture.Postback
+		for j, c := range clicks {
+			p := postback(c, txid(i*64+j), day.Add(time.Hour))
+			p.Click = c
+			posts = append(posts, p)
+		}
+		if err := s.Commit(ctx, w.batch(nil, posts)); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 func BenchmarkClick(b *testing.B) {
 	s := openStore(b, newEngine(b))
 	w := newWriter(b, s)

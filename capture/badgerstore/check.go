@@ -49,7 +49,7 @@ func (s *Store) Check(ctx context.Context, progress func(done, total int64)) (ca
 	// In this order: a damaged table makes everything else look wrong.
 	for _, step := range []func() error{
 		c.verifyTables, c.prepare, c.blocks, c.days, c.conversions, c.listed(kindTest), c.listed(kindUnbooked),
-		c.known, c.journal, c.quarantine,
+		c.known, c.journal, c.quarantine, c.entryIndexes,
 	} {
 		if err := step(); err != nil {
 			return c.result, err
@@ -97,7 +97,8 @@ func (c *check) prepare() (err error) {
 		return err
 	}
 	for _, kind := range []byte{
-		kindBlock, kindBlock, kindConversion, kindBooked, kindTest, kindUnbooked, kindKnown, kindEntry, kindWaiting, kindCell,
+		kindBlock, kindBlock, kindConversion, kindBooked, kindTest, kindUnbooked, kindKnown, kindEntry, kindWaiting, kindOfClick,
+		kindRepeatable, kindCell,
 	} {
 		if err := c.s.scan(c.ctx, c.txn, scan{prefix: []byte{kind}}, func(*badger.Item) (bool, error) {
 			c.total++
@@ -231,9 +232,11 @@ func (c *check) conversions() error {
 			c.result.Found("conversion %s of %s is missing from the listing", id, conv.State.Time.Format("2006-01-02T15:04:05Z07:00"))
 		}
 		known, err := get(c.txn, c.keys.known(conv.Click, id), func(v []byte) error {
-			dedup, err := decodeKnown(v)
-			if err == nil && dedup != conv.Dedup {
-				c.result.Found("conversion %s is known to its click as made under dedup %s, not %s", id, dedup, conv.Dedup)
+			known, err := decodeKnown(id, v)
+			if err == nil && known.Dedup != conv.Dedup {
+				c.result.Found("conversion %s is known to its click as made under dedup %s, not %s", id, known.Dedup, conv.Dedup)
+			} else if err == nil && known != conv.Known() {
+				c.result.Found("conversion %s: whether claims came to it under another dedup than %s is not what its click knows", id, conv.Dedup)
 			}
 			return err
 		})

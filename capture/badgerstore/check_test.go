@@ -33,6 +33,7 @@ func TestCheckFinds(t *testing.T) {
 	other.ID[0] ^= 1
 	var k keys
 	cell := conv.Cell()
+	fp, _ := waits.Result.Entry.Fingerprint()
 	get := func(txn *badger.Txn, key []byte) []byte {
 		data, err := getCopy(txn, key)
 		if err != nil || data == nil {
@@ -110,6 +111,7 @@ func TestCheckFinds(t *testing.T) {
 		{"a click's list has too many", func(txn *badger.Txn) error {
 			return txn.Set(k.known(c.Ref, other.ID), []byte{0})
 		}, []string{other.ID.String(), "not there"}},
+		{"a click's list of another rule", set(k.known(c.Ref, conv.ID), []byte{knownMixed}), []string{"under another dedup"}},
 		{"a click's list under another", func(txn *badger.Txn) error {
 			ref := c.Ref
 			ref.Slot++
@@ -122,6 +124,11 @@ func TestCheckFinds(t *testing.T) {
 		}, []string{"beyond the next number", "its record is of entry"}},
 		{"the quarantine's listing is gone", remove(k.number(kindWaiting, waits.Seq)), []string{"missing from its listing", "counted as"}},
 		{"the quarantine lists too many", set(k.number(kindWaiting, sale.Seq), []byte("bad_time")), []string{"waits no longer", "counted as"}},
+		{"an entry is not in its click's list", remove(k.ofClick(c.Ref, sale.Seq)), []string{"missing from the listing of its click"}},
+		{"a click's list has an entry too many", set(k.ofClick(c.Ref, 900), nil), []string{`entry 900 is listed under kind 'e' but not there`}},
+		{"a click's list has an entry of another", set(k.ofClick(c.Ref, waits.Seq), nil), []string{"where it does not belong"}},
+		{"a request would not be found again", remove(k.repeatable(fp, waits.Seq)), []string{"would not be found when it is repeated"}},
+		{"a request is found that waits no longer", set(k.repeatable(fp, sale.Seq), nil), []string{"where it does not belong"}},
 		{"the quarantine has another reason", set(k.number(kindWaiting, waits.Seq), []byte("bad_time")), []string{`for "bad_time" but waits for "unknown_click"`}},
 	} {
 		t.Run(b.name, func(t *testing.T) {

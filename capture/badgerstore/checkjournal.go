@@ -24,15 +24,66 @@ func (c *check) journal() error {
 			return fmt.Errorf("journal entry %d: %w", seq, err)
 		case e.Seq != seq:
 			return fmt.Errorf("journal entry %d: its record is of entry %d", seq, e.Seq)
-		case !e.Waiting():
-			return nil
 		}
-		found, err := get(c.txn, c.keys.number(kindWaiting, seq), func([]byte) error { return nil })
+		return c.listedEntry(e)
+	})
+}
+
+// listedEntry checks that an entry is where it is looked for.
+func (c *check) listedEntry(e *capture.Entry) error {
+	has := func(key []byte, what string) error {
+		found, err := get(c.txn, key, func([]byte) error { return nil })
 		if err == nil && !found {
-			err = fmt.Errorf("journal entry %d waits in quarantine but is missing from its listing", seq)
+			err = fmt.Errorf("journal entry %d %s", e.Seq, what)
 		}
 		return err
-	})
+	}
+	if e.HasClick {
+		if err := has(c.keys.ofClick(e.Click, e.Seq), "is missing from the listing of its click: an erasure would not find it"); err != nil {
+			return err
+		}
+	}
+	if !e.Waiting() {
+		return nil
+	}
+	if fp, ok := e.Fingerprint(); ok {
+		if err := has(c.keys.repeatable(fp, e.Seq), "waits in quarantine but would not be found when it is repeated"); err != nil {
+			return err
+		}
+	}
+	return has(c.keys.number(kindWaiting, e.Seq), "waits in quarantine but is missing from its listing")
+}
+
+// entryIndexes checks that the indexes of the journal lead to entries that
+// belong there.
+func (c *check) entryIndexes() error {
+	for kind, wrong := range map[byte]func(e *capture.Entry, key []byte) bool{
+		kindOfClick: func(e *capture.Entry, key []byte) bool {
+			return !e.HasClick || string(c.keys.ofClick(e.Click, e.Seq)) != string(key)
+		},
+		kindRepeatable: func(e *capture.Entry, key []byte) bool {
+			fp, ok := e.Fingerprint()
+			return !ok || !e.Waiting() || string(c.keys.repeatable(fp, e.Seq)) != string(key)
+		},
+	} {
+		err := c.each(kind, func(item *badger.Item) error {
+			seq := indexSeq(item.Key())
+			e, err := getRecord[capture.Entry](c.txn, c.keys.number(kindEntry, seq))
+			switch {
+			case err != nil:
+				return fmt.Errorf("journal entry %d: %w", seq, err)
+			case e == nil:
+				return fmt.Errorf("journal entry %d is listed under kind %q but not there", seq, kind)
+			case wrong(e, item.Key()):
+				return fmt.Errorf("journal entry %d is listed under kind %q where it does not belong", seq, kind)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // quarantine checks that its index leads to entries that wait for the same

@@ -16,12 +16,17 @@
 //	t quarter(4)                     uvarints: least and greatest block with clicks of it
 //	c conversion(16)                 a conversion
 //	x epoch(2) block(8) slot(1)
-//	  second(4) conversion(16)       a conversion of a click: 1 byte dedup
+//	  second(4) conversion(16)       a conversion of a click: 1 byte dedup, and
+//	                                 0x80 if another dedup added to it
 //	v time(8) conversion(16)         index: booked, by its time in ms, sign bit flipped
 //	w time(8) conversion(16)         index: the same for conversions of test clicks
 //	u time(8) conversion(16)         index: not booked, so that retention finds them
 //	j number(8)                      a journal entry
 //	q number(8)                      the reason for which that entry waits in quarantine
+//	e epoch(2) block(8) slot(1)
+//	  second(4) number(8)            index: the journal entry is about that click
+//	p hash(8) number(8)              index: the journal entry waits, and has a request of
+//	                                 that hash, see repeated.go
 //	n quarter(4) hash(16)            one cell of the sums, with its names, see cells.go
 //	r key                            that record was written anew by an erasure, and its
 //	                                 old version may still be on disk, see erase.go
@@ -65,9 +70,15 @@
 // # Damage
 //
 // Badger answers "no such key" where a block of a table fails its checksum,
-// and drops the rest of the table when it compacts it. So all tables are
-// verified when the store is opened, and once a day (verify.go); damage stops
-// the store.
+// and drops the rest of the table when it compacts it; at lengths that lead
+// astray it ends the process. So all tables are verified before Badger sees
+// them as far as a second goes, the rest when the store is open, and all once a
+// day (verify.go). A manifest with a wrong length in it Badger takes to end
+// there, and would remove the tables that come later: that is looked at, too.
+// Damage stops the store, or keeps it closed; the site goes on.
+//
+// store.json has a checksum, and is written again from Badger's copy if it does
+// not match.
 //
 // At a record of a log that it cannot read, Badger takes the log to end. So the
 // logs are read before Badger opens them, and what is not the last write, torn

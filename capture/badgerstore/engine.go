@@ -86,23 +86,23 @@ func canonical(dir string) string {
 }
 
 // Identity returns the store's identity, making it on the first start. It
-// opens Badger only if store.json was lost.
+// opens Badger only if store.json was lost or is damaged.
 func (e *Engine) Identity() (capture.Identity, error) {
 	// The file is whole whenever it is there, so reading needs no lock, and
 	// works beside the open store.
 	id, err := readIdentity(canonical(e.Dir))
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, capture.ErrDamaged) {
 		id, err = e.makeIdentity()
 	}
 	if err != nil {
-		return capture.Identity{}, err
+		return capture.Identity{}, withRemedy(canonical(e.Dir), err)
 	}
 	known := id.identity()
 	known.NextBlock = readLease(canonical(e.Dir))
 	return known, nil
 }
 
-// makeIdentity makes the file that was not found.
+// makeIdentity makes the file that was not found, or cannot be read.
 func (e *Engine) makeIdentity() (identityFile, error) {
 	h, err := e.claim(context.Background())
 	if err != nil {
@@ -111,10 +111,14 @@ func (e *Engine) makeIdentity() (identityFile, error) {
 	defer h.release()
 	// Somebody else may have made it before we got the lock.
 	id, err := readIdentity(h.dir)
-	if !errors.Is(err, fs.ErrNotExist) {
+	damaged := errors.Is(err, capture.ErrDamaged)
+	if !damaged && !errors.Is(err, fs.ErrNotExist) {
 		return id, err
 	}
-	if _, err := os.Stat(filepath.Join(h.dir, badger.ManifestFilename)); errors.Is(err, fs.ErrNotExist) {
+	if _, missing := os.Stat(filepath.Join(h.dir, badger.ManifestFilename)); errors.Is(missing, fs.ErrNotExist) {
+		if damaged {
+			return id, err // click IDs may be about that it was the key of
+		}
 		if id, err = e.newIdentity(); err == nil {
 			err = h.writeIdentity(id)
 		}
@@ -138,10 +142,21 @@ func (e *Engine) Open(ctx context.Context) (capture.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := e.open(ctx, h)
+	s, err := e.openSafely(ctx, h)
 	if err != nil {
 		h.release()
-		return nil, err
+		return nil, withRemedy(h.dir, err)
 	}
 	return s, nil
+}
+
+// openSafely is open where Badger panics over what it reads: a damaged store
+// must not take the site with it.
+func (e *Engine) openSafely(ctx context.Context, h *home) (s *Store, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%w: opening the Badger files in %q: %v", errDamaged, h.dir, p)
+		}
+	}()
+	return e.open(ctx, h)
 }

@@ -118,8 +118,8 @@ type erasable struct {
 	entries []uint64
 }
 
-// findErasable looks through the whole journal: it has no index by click, as
-// nothing else needs one.
+// findErasable takes the journal's entries from their index by click. It holds
+// whatever the clock did, and costs nothing for the entries of others.
 func (s *Store) findErasable(ctx context.Context, ref clickid.Ref) (found erasable, err error) {
 	err = s.view(ctx, func(txn *badger.Txn) error {
 		var k keys
@@ -131,33 +131,28 @@ func (s *Store) findErasable(ctx context.Context, ref clickid.Ref) (found erasab
 		if found.known, err = getKnown(txn, &k, ref); err != nil {
 			return err
 		}
-		// What the journal has of the click, and no more, so that reading all
-		// of it is quick.
-		var e struct {
-			Seq        uint64                   `cbor:"1,keyasint"`
-			Click      clickid.Ref              `cbor:"7,keyasint"`
-			HasClick   bool                     `cbor:"8,keyasint"`
-			Conversion attribution.ConversionID `cbor:"9,keyasint"`
-			Replays    uint64                   `cbor:"17,keyasint"`
+		prefix := bytes.Clone(k.ofClickFrom(ref))
+		if err := s.scan(ctx, txn, scan{prefix: prefix}, func(item *badger.Item) (bool, error) {
+			found.entries = append(found.entries, indexSeq(item.Key()))
+			return true, nil
+		}); err != nil {
+			return err
 		}
-		blank := e
-		return s.scan(ctx, txn, scan{prefix: []byte{kindEntry}}, func(item *badger.Item) (bool, error) {
-			e = blank
-			if err := item.Value(func(v []byte) error { return capture.DecodeRecord(v, &e) }); err != nil {
-				return false, fmt.Errorf("%w: reading a record of kind %q: %w", errDamaged, kindEntry, err)
+		// What was booked again can have named another click when it arrived,
+		// as the route was configured then, and has the same raw request.
+		for _, seq := range found.entries {
+			e, err := getRecord[capture.Entry](txn, k.number(kindEntry, seq))
+			if err != nil {
+				return err
 			}
-			mine := e.HasClick && e.Click == ref ||
-				slices.ContainsFunc(found.known, func(k capture.Known) bool { return k.ID == e.Conversion })
-			if !mine {
-				return true, nil
+			if e == nil {
+				return missing("journal entry", seq)
 			}
-			found.entries = append(found.entries, e.Seq)
 			if e.Replays != 0 && !slices.Contains(found.entries, e.Replays) {
-				// It waited for the click without being known for its own.
 				found.entries = append(found.entries, e.Replays)
 			}
-			return true, nil
-		})
+		}
+		return nil
 	})
 	return found, err
 }
@@ -232,15 +227,12 @@ func (d *eraser) eraseEntry(seq uint64) (bool, error) {
 	if err != nil || e == nil {
 		return false, err
 	}
-	waiting, reason := e.Waiting(), e.Reason
+	before := *e
 	if !e.Erase() {
 		return false, nil
 	}
-	if waiting {
-		d.waiting[reason]--
-		if err := d.txn.Delete(d.keys.number(kindWaiting, seq)); err != nil {
-			return false, tooLarge(err)
-		}
+	if err := d.unwait(&before); err != nil {
+		return false, err
 	}
 	data, err := capture.EncodeRecord(e)
 	if err != nil {

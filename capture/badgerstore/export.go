@@ -23,16 +23,16 @@ func (s *Store) Entry(ctx context.Context, seq uint64) (e *capture.Entry, err er
 }
 
 // Try decides postbacks on what is durable now, and writes nothing.
-func (s *Store) Try(ctx context.Context, b *capture.Batch) error {
+func (s *Store) Try(ctx context.Context, b *capture.Batch, t *capture.Trial) error {
 	err := s.view(ctx, func(txn *badger.Txn) error {
 		st, err := stateOf(txn)
 		if err != nil {
 			return err
 		}
 		// Only for reading, for which a tx needs nothing of the store.
-		return capture.Try(&tx{txn: txn, state: st}, b, st.seq)
+		return capture.Try(&tx{txn: txn, state: st}, b, st.seq, t)
 	})
-	if err != nil && !errors.Is(err, capture.ErrClosed) {
+	if err != nil && !errors.Is(err, capture.ErrClosed) && !errors.Is(err, capture.ErrTrialTooLarge) {
 		err = fmt.Errorf("%w: %w", capture.ErrUnavailable, err)
 	}
 	return err

@@ -209,7 +209,7 @@ func TestDamagedLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = e.Open(ctx)
-	mustErr(t, err, errDamaged)
+	damaged(t, e, err, filepath.Base(names[0]))
 	end, _ := checkLog(data)
 	advice := fmt.Sprintf("truncate -s %d %s", end, names[0])
 	if !strings.Contains(err.Error(), advice) || !strings.Contains(err.Error(), "backup") {

@@ -109,7 +109,10 @@ func fixtureHistory(t *testing.T, s *Store) {
 		claim(full, as(attribution.Reversed, "sale", "eur")),
 		claim(bot, as(attribution.Rejected, "sale", "1")),
 		claim(test, as(attribution.Approved, "sale", "1")),
-		claim(erased, func(p *capture.Postback) { p.Rules = short; p.Claim.HasPayout = false }), // outside the window
+		claim(erased, func(p *capture.Postback) { // outside the window
+			p.Rules, p.Raw.URI = short, p.Raw.URI+"&late"
+			p.Claim.HasPayout = false
+		}),
 		claim(erased, as(attribution.Approved, "sale", "1")),
 		waits,
 		claim(bot, func(p *capture.Postback) { p.Problem, p.ProblemDetail = capture.BadPayout, "because" }),

@@ -7,13 +7,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/y"
 	"go.uber.org/zap"
 
 	"github.com/caddy-capture/caddy-capture/capture"
@@ -22,7 +25,7 @@ import (
 
 const identityName = "store.json"
 
-// identityFile is store.json.
+// identityFile is what store.json says.
 type identityFile struct {
 	Format     int       `json:"format"`
 	Epoch      uint16    `json:"epoch"`
@@ -32,6 +35,19 @@ type identityFile struct {
 
 func (f identityFile) identity() capture.Identity {
 	return capture.Identity{Epoch: f.Epoch, Secret: bytes.Clone(f.ClickIDKey)}
+}
+
+// sealedIdentity is store.json as it is written. The checksum covers the other
+// four members as seal puts them together, in all formats; what would be added
+// later is not covered.
+type sealedIdentity struct {
+	identityFile
+	Checksum string `json:"checksum,omitempty"`
+}
+
+func (f identityFile) seal() string {
+	text := fmt.Sprintf("%d %d %s %x", f.Format, f.Epoch, f.Created.UTC().Format(time.RFC3339Nano), f.ClickIDKey)
+	return fmt.Sprintf("%08x", crc32.Checksum([]byte(text), y.CastagnoliCrcTable))
 }
 
 func (f identityFile) same(o identityFile) bool {
@@ -57,22 +73,29 @@ func (e *Engine) newIdentity() (identityFile, error) {
 	}
 }
 
+// parseIdentity reads an identity; without a checksum it has to be taken as it
+// is.
 func parseIdentity(data []byte, where string) (identityFile, error) {
-	var f identityFile
-	if err := json.Unmarshal(data, &f); err != nil {
-		return f, fmt.Errorf("reading %s: %w", where, err)
+	var sealed sealedIdentity
+	if err := json.Unmarshal(data, &sealed); err != nil {
+		return identityFile{}, fmt.Errorf("%w: reading %s: %w", errDamaged, where, err)
 	}
+	f := sealed.identityFile
 	switch {
+	case sealed.Checksum != "" && sealed.Checksum != f.seal():
+		return f, fmt.Errorf("%w: reading %s: it does not match its checksum", errDamaged, where)
 	case f.Format > format:
 		return f, fmt.Errorf("%w: %s has format %d, and this version of the program knows formats up to %d: "+
 			"use the newer version, or a directory of its own for this one", capture.ErrNewerFormat, where, f.Format, format)
 	case f.Format < oldestFormat(), f.Epoch == 0, f.Epoch > clickid.MaxEpoch, len(f.ClickIDKey) < 16:
-		return f, fmt.Errorf("reading %s: it is damaged (format %d, epoch %d, %d bytes of key)",
-			where, f.Format, f.Epoch, len(f.ClickIDKey))
+		return f, fmt.Errorf("%w: reading %s: format %d, epoch %d and %d bytes of key cannot be",
+			errDamaged, where, f.Format, f.Epoch, len(f.ClickIDKey))
 	}
 	return f, nil
 }
 
+// readIdentity reads store.json; the error wraps fs.ErrNotExist or ErrDamaged
+// where Badger's copy is to take its place.
 func readIdentity(dir string) (identityFile, error) {
 	name := filepath.Join(dir, identityName)
 	data, err := os.ReadFile(name)
@@ -81,20 +104,18 @@ func readIdentity(dir string) (identityFile, error) {
 		return identityFile{}, dirError("read", dir, err)
 	case errors.Is(err, syscall.ENOTDIR):
 		return identityFile{}, fmt.Errorf("reading the store's identity: %w", fs.ErrNotExist) // claim says more
-	case err != nil:
+	case errors.Is(err, fs.ErrNotExist):
 		return identityFile{}, fmt.Errorf("reading the store's identity: %w", err)
+	case err != nil:
+		return identityFile{}, unreadable(name, err)
 	}
-	f, err := parseIdentity(data, name)
-	if err != nil && !errors.Is(err, capture.ErrNewerFormat) {
-		err = fmt.Errorf("%w; move the file away to have it written again from the store's own copy", err)
-	}
-	return f, err
+	return parseIdentity(data, name)
 }
 
 // writeIdentity writes store.json so that a crash leaves the whole of it or
 // nothing.
 func (h *home) writeIdentity(f identityFile) error {
-	data, err := json.MarshalIndent(f, "", "  ")
+	data, err := json.MarshalIndent(sealedIdentity{f, f.seal()}, "", "  ")
 	if err != nil {
 		return fmt.Errorf("writing the store's identity: %w", err)
 	}
@@ -127,21 +148,21 @@ func writeSynced(name string, data []byte) error {
 // invented only for a store without any data: a new one would make all click
 // IDs in the world worthless.
 func (e *Engine) reconcile(h *home, db *badger.DB) (identityFile, error) {
-	file, err := readIdentity(h.dir)
-	haveFile := err == nil
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return file, err
+	file, fault := readIdentity(h.dir)
+	if fault != nil && !errors.Is(fault, fs.ErrNotExist) && !errors.Is(fault, capture.ErrDamaged) {
+		return file, fault
 	}
 	data, empty, err := loadIdentity(db)
 	if err != nil {
 		return file, fmt.Errorf("reading the identity from the store in %q: %w", h.dir, err)
 	}
 	if data == nil {
-		if !haveFile {
-			if !empty {
-				return file, fmt.Errorf("the store in %q has data but has lost its identity: "+
-					"put its %s back from a backup", h.dir, identityName)
-			}
+		switch {
+		case errors.Is(fault, capture.ErrDamaged):
+			return file, fault // and there is no copy
+		case fault != nil && !empty:
+			return file, fmt.Errorf("%w: the store in %q has data but has lost its identity", errDamaged, h.dir)
+		case fault != nil:
 			if file, err = e.newIdentity(); err != nil {
 				return file, err
 			}
@@ -156,7 +177,9 @@ func (e *Engine) reconcile(h *home, db *badger.DB) (identityFile, error) {
 		return copied, err
 	}
 	switch {
-	case !haveFile:
+	case errors.Is(fault, capture.ErrDamaged):
+		return copied, e.replaceIdentity(h, copied, fault)
+	case fault != nil:
 		e.log().Warn("the store's identity file was missing and is written again from the store's own copy",
 			zap.String("file", filepath.Join(h.dir, identityName)))
 		return copied, h.writeIdentity(copied)
@@ -166,6 +189,18 @@ func (e *Engine) reconcile(h *home, db *badger.DB) (identityFile, error) {
 			filepath.Join(h.dir, identityName), file, copied)
 	}
 	return copied, nil
+}
+
+// replaceIdentity sets a damaged store.json aside and writes it again.
+func (e *Engine) replaceIdentity(h *home, with identityFile, fault error) error {
+	name := filepath.Join(h.dir, identityName)
+	aside := name + ".damaged-" + strconv.FormatInt(e.now().Unix(), 10)
+	if err := os.Rename(name, aside); err != nil {
+		return dirError("written to", h.dir, err)
+	}
+	e.log().Warn("the store's identity file was damaged and is written again from the store's own copy; check the disk",
+		zap.String("file", name), zap.String("damaged_one", aside), zap.Error(fault))
+	return h.writeIdentity(with)
 }
 
 // loadIdentity returns Badger's copy, or nil; empty tells whether there is no

@@ -22,6 +22,8 @@ const (
 	kindUnbooked   = 'u'
 	kindEntry      = 'j'
 	kindWaiting    = 'q'
+	kindOfClick    = 'e'
+	kindRepeatable = 'p'
 	kindCell       = 'n'
 	kindRewritten  = 'r'
 	kindFiller     = 'z'
@@ -74,6 +76,30 @@ func (k *keys) knownOf(ref clickid.Ref) []byte {
 	return append(append(k.room(32), kindKnown), full[:15]...)
 }
 
+// ofClick is the key by which a journal entry is known for one of its click.
+func (k *keys) ofClick(ref clickid.Ref, seq uint64) []byte {
+	return binary.BigEndian.AppendUint64(k.ofClickFrom(ref), seq)
+}
+
+// ofClickFrom is what the keys of all entries of a click begin with.
+func (k *keys) ofClickFrom(ref clickid.Ref) []byte {
+	full := ref.Key()
+	return append(append(k.room(24), kindOfClick), full[:15]...)
+}
+
+// repeatable is the key by which an entry in quarantine is found when its
+// request is repeated.
+func (k *keys) repeatable(fp, seq uint64) []byte {
+	return binary.BigEndian.AppendUint64(k.repeatableFrom(fp), seq)
+}
+
+func (k *keys) repeatableFrom(fp uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(k.room(17), kindRepeatable), fp)
+}
+
+// indexSeq reads the journal number at the end of a key of an index.
+func indexSeq(key []byte) uint64 { return binary.BigEndian.Uint64(key[len(key)-8:]) }
+
 // index is the key of a conversion in a listing by time.
 func (k *keys) index(kind byte, at time.Time, id attribution.ConversionID) []byte {
 	b := binary.BigEndian.AppendUint64(append(k.room(25), kind), sortable(at))
@@ -125,6 +151,10 @@ type state struct {
 	modes uint64 // bits of the dedup rules under which conversions were made
 }
 
+// modeMixed is set beside these once a conversion took in a claim under another
+// rule than its own.
+const modeMixed = 1 << 7
+
 const recordFormat = 1
 
 func (s state) encode() []byte {
@@ -174,11 +204,23 @@ func decodeUvarints(data []byte, what string, to ...*uint64) error {
 	return nil
 }
 
-// decodeKnown reads what a click knows of a conversion: under which rule it
-// was made.
-func decodeKnown(value []byte) (attribution.Dedup, error) {
-	if len(value) != 1 || value[0] > byte(attribution.DedupClick) {
-		return 0, fmt.Errorf("%w: a click knows a conversion by %x", errDamaged, value)
+// knownMixed marks a conversion that took in a claim under another rule.
+const knownMixed = 0x80
+
+// encodeKnown writes what a click knows of a conversion beside its ID.
+func encodeKnown(k capture.Known) []byte {
+	b := byte(k.Dedup)
+	if k.Mixed {
+		b |= knownMixed
 	}
-	return attribution.Dedup(value[0]), nil
+	return []byte{b}
+}
+
+// decodeKnown reads what a click knows of a conversion: under which rule it
+// was made, and whether another one added to it.
+func decodeKnown(id attribution.ConversionID, value []byte) (capture.Known, error) {
+	if len(value) != 1 || value[0]&^knownMixed > byte(attribution.DedupClick) {
+		return capture.Known{}, fmt.Errorf("%w: a click knows a conversion by %x", errDamaged, value)
+	}
+	return capture.Known{ID: id, Dedup: attribution.Dedup(value[0] &^ knownMixed), Mixed: value[0]&knownMixed != 0}, nil
 }

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -62,7 +65,7 @@ func (e *Engine) openDB(h *home) (*badger.DB, *guard, error) {
 	if err := e.moveAside(h); err != nil {
 		return nil, nil, err
 	}
-	if err := checkFooters(h.dir, badgerOptions(h.dir, e)); err != nil {
+	if err := checkTables(h.dir, badgerOptions(h.dir, e)); err != nil {
 		return nil, nil, fmt.Errorf("opening the Badger files in %q: %w", h.dir, err)
 	}
 	if err := checkLogs(h.dir); err != nil {
@@ -86,16 +89,53 @@ func openError(dir string, err error) error {
 		return nil
 	case strings.Contains(err.Error(), "directory lock"):
 		return lockedError(dir, "another process", err)
-	case strings.Contains(err.Error(), "external magic"):
+	case strings.Contains(err.Error(), "external magic") && !knownFormat(dir):
 		// Badger has no error value for it. The only other number there can
-		// be is that of a later format.
+		// be is that of a later format, which store.json has as well.
 		return fmt.Errorf("%w: opening the Badger files in %q: %w: use the newer version of the program, "+
 			"or a directory of its own for this one", capture.ErrNewerFormat, dir, err)
-	case errors.Is(err, os.ErrPermission):
-		return dirError("opened", dir, err)
 	}
-	return fmt.Errorf("opening the Badger files in %q: %w; if they are damaged, restore them from a backup, "+
-		"or move the directory away to start afresh", dir, err)
+	return unreadable(dir, err)
+}
+
+// knownFormat tells whether store.json is there and of a format that is known.
+func knownFormat(dir string) bool {
+	_, err := readIdentity(dir)
+	return err == nil
+}
+
+// unreadable tells damage of a file of the store, or of its directory, from
+// what the system has against using it.
+func unreadable(name string, err error) error {
+	dir := name
+	if info, stat := os.Stat(name); stat != nil || !info.IsDir() {
+		dir = filepath.Dir(name)
+	}
+	// Badger's errors often keep no more than the text of what they wrap.
+	is := func(causes ...syscall.Errno) bool {
+		return slices.ContainsFunc(causes, func(c syscall.Errno) bool {
+			return errors.Is(err, c) || strings.Contains(err.Error(), c.Error())
+		})
+	}
+	switch {
+	case is(syscall.EACCES, syscall.EPERM, syscall.EROFS), errors.Is(err, os.ErrPermission):
+		return dirError("used", dir, err)
+	case is(syscall.ENOSPC, syscall.EDQUOT):
+		return fmt.Errorf("%w: opening %q: %w; make room on its disk", capture.ErrNoSpace, name, err)
+	case is(syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM):
+		return fmt.Errorf("opening %q: %w; the system gives this process too little", name, err)
+	}
+	return fmt.Errorf("%w: %s: %w", errDamaged, name, err)
+}
+
+// withRemedy adds to the error of a damaged store what to do about it.
+func withRemedy(dir string, err error) error {
+	if !errors.Is(err, capture.ErrDamaged) {
+		return err
+	}
+	return fmt.Errorf("%w; to mend it, check the disk, move the directory aside with `mv %s %s.damaged`, restore a backup "+
+		"with `caddy capture restore <file> --store %s` as the user that Caddy runs as, and restart Caddy; "+
+		"without a backup, restart it without restoring: the store begins anew", err, dir, dir, dir)
 }
 
 // open opens the store in a directory that is ours.
@@ -144,9 +184,7 @@ func (e *Engine) open(ctx context.Context, h *home) (_ *Store, err error) {
 		return nil, fmt.Errorf("reading the store in %q: %w", h.dir, err)
 	}
 	s.work.Go(s.watch)
-	if err := s.verifyFirst(); err != nil {
-		return nil, err
-	}
+	s.work.Go(s.verifyAlways)
 	return s, nil
 }
 

@@ -52,8 +52,8 @@ func getRecord[T any](txn *badger.Txn, key []byte) (*T, error) {
 	return r, nil
 }
 
-// eachKnown calls f with the conversions of a click, in no order that means
-// anything, until it returns false.
+// eachKnown calls f with the conversions of a click, in the order of their IDs,
+// until it returns false.
 func eachKnown(txn *badger.Txn, k *keys, ref clickid.Ref, f func(capture.Known) bool) error {
 	prefix := bytes.Clone(k.knownOf(ref))
 	o := badger.DefaultIteratorOptions
@@ -62,9 +62,9 @@ func eachKnown(txn *badger.Txn, k *keys, ref clickid.Ref, f func(capture.Known) 
 	defer it.Close()
 	for it.Seek(prefix); it.ValidForPrefix(prefix); it.Next() {
 		item := it.Item()
-		known := capture.Known{ID: attribution.ConversionID(item.Key()[len(prefix):])}
+		var known capture.Known
 		err := item.Value(func(v []byte) (err error) {
-			known.Dedup, err = decodeKnown(v)
+			known, err = decodeKnown(attribution.ConversionID(item.Key()[len(prefix):]), v)
 			return err
 		})
 		if err != nil {

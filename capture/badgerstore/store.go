@@ -17,7 +17,7 @@ import (
 )
 
 // errDamaged: a record cannot be read, so the store must not be built upon.
-var errDamaged = errors.New("the store is damaged")
+var errDamaged = capture.ErrDamaged
 
 // Store is an open store.
 type Store struct {
@@ -42,6 +42,8 @@ type Store struct {
 	results []capture.Result
 	// erased are the clicks erased lately; a postback may have read one before.
 	erased map[clickid.Ref]struct{}
+	// repeatable spares most postbacks the look into the quarantine.
+	repeatable filter
 	// commitAt commits a transaction; tests replace it.
 	commitAt func(txn *badger.Txn, ts uint64) error
 

@@ -39,9 +39,9 @@ func (s *Store) Sweep(ctx context.Context, now time.Time, keep capture.Retention
 			return r, err
 		}
 	}
-	if keep.Conversions > 0 {
+	if keep.Conversions > 0 && keep.Clicks > 0 { // while the click is kept, so is the conversion
 		for _, kind := range []byte{kindBooked, kindTest, kindUnbooked} {
-			n, err := s.sweepConversions(ctx, kind, now.Add(-keep.Conversions))
+			n, err := s.sweepConversions(ctx, kind, now, keep)
 			r.Conversions += n
 			if err != nil {
 				return r, err
@@ -125,67 +125,12 @@ func (s *Store) pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// sweepJournal deletes the entries that arrived before cutoff, in order, up to
-// the first younger one.
-func (s *Store) sweepJournal(ctx context.Context, cutoff time.Time) (n int, err error) {
-	type old struct {
-		seq     uint64
-		size    int64
-		waiting bool
-	}
-	var next uint64
-	for {
-		var batch []old
-		err := s.view(ctx, func(txn *badger.Txn) error {
-			var k keys
-			w := scan{prefix: []byte{kindEntry}, from: k.number(kindEntry, next)}
-			return s.scan(ctx, txn, w, func(item *badger.Item) (bool, error) {
-				e, err := decode[capture.Entry](item)
-				if err != nil || !e.Time.Before(cutoff) {
-					return false, err
-				}
-				batch = append(batch, old{keyNumber(item.Key()), item.EstimatedSize(), e.Waiting()})
-				return len(batch) < sweepStep, nil
-			})
-		})
-		if err != nil || len(batch) == 0 {
-			return n, err
-		}
-		err = s.erase(ctx, func(d *eraser) error {
-			for _, e := range batch {
-				if err := d.txn.Delete(d.keys.number(kindEntry, e.seq)); err != nil {
-					return err
-				}
-				d.bytes += e.size
-				if !e.waiting {
-					continue
-				}
-				// It may have left quarantine since it was read.
-				key := d.keys.number(kindWaiting, e.seq)
-				reason, err := getCopy(d.txn, key)
-				if err != nil || reason == nil {
-					return err
-				}
-				d.waiting[capture.Reason(reason)]--
-				if err := d.txn.Delete(key); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-		if err != nil {
-			return n, err
-		}
-		n += len(batch)
-		next = batch[len(batch)-1].seq + 1
-	}
-}
-
-// sweepConversions deletes the conversions of one index that happened before
-// cutoff. The sums that they are in stay.
-func (s *Store) sweepConversions(ctx context.Context, kind byte, cutoff time.Time) (n int, err error) {
+// sweepConversions deletes the conversions of one index that are kept no
+// longer. The sums that they are in stay.
+func (s *Store) sweepConversions(ctx context.Context, kind byte, now time.Time, keep capture.Retention) (n int, err error) {
 	// Each deletion reads and changes two records, so the steps are smaller.
 	const step = sweepStep / 4
+	cutoff := now.Add(-keep.Conversions)
 	from := []byte{kind}
 	for {
 		var batch [][]byte
@@ -207,7 +152,7 @@ func (s *Store) sweepConversions(ctx context.Context, kind byte, cutoff time.Tim
 				return err
 			}
 			for _, index := range batch {
-				ok, err := d.conversion(index, cutoff)
+				ok, err := d.conversion(index, now, keep)
 				if err != nil {
 					return err
 				}
@@ -225,16 +170,16 @@ func (s *Store) sweepConversions(ctx context.Context, kind byte, cutoff time.Tim
 	}
 }
 
-// conversion deletes one conversion by its index key, unless it changed since
-// that was read.
-func (d *eraser) conversion(index []byte, cutoff time.Time) (bool, error) {
+// conversion deletes one conversion by its index key, unless it is still kept
+// or changed since that was read.
+func (d *eraser) conversion(index []byte, now time.Time, keep capture.Retention) (bool, error) {
 	id := indexID(index)
 	key := d.keys.conversion(id)
 	c, err := getRecord[capture.Conversion](d.txn, key)
 	if err != nil {
 		return false, err
 	}
-	if c == nil || !c.State.Time.Before(cutoff) || string(d.keys.indexOf(c)) != string(index) {
+	if c == nil || !keep.ConversionExpired(c, now) || string(d.keys.indexOf(c)) != string(index) {
 		return false, nil
 	}
 	if item, err := d.txn.Get(key); err == nil {

@@ -24,6 +24,10 @@ func sweptOf(txn *badger.Txn) (w swept, err error) {
 	if err != nil || data == nil {
 		return w, err
 	}
+	return decodeSwept(data)
+}
+
+func decodeSwept(data []byte) (w swept, err error) {
 	if len(data) == 0 || data[0] != recordFormat {
 		return w, fmt.Errorf("%w: a note of sweeps of unknown format", errDamaged)
 	}

@@ -153,8 +153,8 @@ func (t *tx) Any(ref clickid.Ref) (c *capture.Conversion, err error) {
 	return t.Conversion(*id)
 }
 
-// Others lists the conversions of a click that were made under another rule.
-// Most stores know but one rule, and then there is nothing to look for.
+// Others lists the conversions of a click that are beside a rule. Most stores
+// know but one rule, and then there is nothing to look for.
 func (t *tx) Others(ref clickid.Ref, dedup attribution.Dedup, limit int) (ids []attribution.ConversionID, err error) {
 	if t.state.modes&^(1<<dedup) == 0 {
 		return nil, nil
@@ -162,7 +162,7 @@ func (t *tx) Others(ref clickid.Ref, dedup attribution.Dedup, limit int) (ids []
 	looked := 0
 	err = eachKnown(t.txn, &t.keys, ref, func(k capture.Known) bool {
 		looked++
-		if k.Dedup != dedup {
+		if k.Beside(dedup) {
 			ids = append(ids, k.ID)
 		}
 		return len(ids) < limit && looked < 8*limit
@@ -187,6 +187,9 @@ func (t *tx) PutConversion(c, old *capture.Conversion) error {
 	if err := t.set(t.keys.conversion(c.ID), data); err != nil {
 		return err
 	}
+	if err := t.putKnown(c, old); err != nil {
+		return err
+	}
 	index := t.keys.indexOf(c)
 	if old != nil {
 		was := t.keys.indexOf(old)
@@ -196,13 +199,21 @@ func (t *tx) PutConversion(c, old *capture.Conversion) error {
 		if err := t.delete(was); err != nil {
 			return err
 		}
-		return t.set(index, nil)
 	}
-	if err := t.set(index, nil); err != nil {
-		return err
+	return t.set(index, nil)
+}
+
+// putKnown keeps in step what the click knows of the conversion.
+func (t *tx) putKnown(c, old *capture.Conversion) error {
+	known := c.Known()
+	if old != nil && old.Known() == known {
+		return nil
 	}
 	t.state.modes |= 1 << c.Dedup
-	return t.set(t.keys.known(c.Click, c.ID), []byte{byte(c.Dedup)})
+	if known.Mixed {
+		t.state.modes |= modeMixed
+	}
+	return t.set(t.keys.known(c.Click, c.ID), encodeKnown(known))
 }
 
 // AddCounts adds to the sums of one cell.
@@ -243,7 +254,8 @@ func (t *tx) Entry(seq uint64) (*capture.Entry, error) {
 	return getRecord[capture.Entry](t.txn, t.keys.number(kindEntry, seq))
 }
 
-// PutEntry stores a journal entry and keeps the quarantine in step.
+// PutEntry stores a journal entry and keeps its indexes and the quarantine in
+// step.
 func (t *tx) PutEntry(e *capture.Entry) error {
 	data, err := capture.EncodeRecord(e)
 	if err != nil {
@@ -251,6 +263,11 @@ func (t *tx) PutEntry(e *capture.Entry) error {
 	}
 	if err := t.set(t.keys.number(kindEntry, e.Seq), data); err != nil {
 		return err
+	}
+	if e.HasClick {
+		if err := t.set(t.keys.ofClick(e.Click, e.Seq), nil); err != nil {
+			return err
+		}
 	}
 	var was []byte
 	key := t.keys.number(kindWaiting, e.Seq)
@@ -268,8 +285,19 @@ func (t *tx) PutEntry(e *capture.Entry) error {
 	switch {
 	case e.Waiting():
 		t.wait(e.Reason, 1)
+		if fp, ok := e.Fingerprint(); ok {
+			t.s.repeatable.add(fp)
+			if err := t.set(t.keys.repeatable(fp, e.Seq), nil); err != nil {
+				return err
+			}
+		}
 		return t.set(key, []byte(e.Reason))
 	case was != nil:
+		if fp, ok := e.Fingerprint(); ok {
+			if err := t.delete(t.keys.repeatable(fp, e.Seq)); err != nil {
+				return err
+			}
+		}
 		return t.delete(key)
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"io/fs"
 	"os"
@@ -12,52 +13,44 @@ import (
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/fb"
 	"github.com/dgraph-io/badger/v4/options"
 	"github.com/dgraph-io/badger/v4/table"
+	"github.com/dgraph-io/badger/v4/y"
 	"go.uber.org/zap"
 )
 
 const (
-	// verifyWait is how long opening waits for the tables to be verified: all
-	// of a small store, the beginning of a large one.
-	verifyWait  = time.Second
+	// verifyFirst is how long opening spends on verifying tables: all of a
+	// small store, some of a large one.
+	verifyFirst = time.Second
 	verifyEvery = 24 * time.Hour
 	// verifyRest is how long the daily round rests for the time it worked.
 	verifyRest = 9
 )
 
-// verifyFirst verifies all tables, waiting a while for the result, and again
-// once a day.
+// verifyAlways verifies all tables once the store is open, and again once a
+// day.
 //
 // Badger checks a block's checksum when it reads it, but where that fails its
 // iterators end as if there were nothing more: a look-up finds nothing, a sum
 // begins again at zero, and a compaction leaves the rest of the table out for
 // good. Nothing of that may happen unnoticed.
-func (s *Store) verifyFirst() error {
-	first := make(chan error, 1)
-	s.work.Go(func() {
-		err := s.verify(0)
-		first <- err
-		tick := time.NewTicker(verifyEvery)
-		defer tick.Stop()
-		for err == nil {
-			select {
-			case <-s.stop:
-				return
-			case <-tick.C:
-			}
-			err = s.verify(verifyRest)
+func (s *Store) verifyAlways() {
+	tick := time.NewTicker(verifyEvery)
+	defer tick.Stop()
+	err := s.verify(0)
+	for err == nil {
+		select {
+		case <-s.stop:
+			return
+		case <-tick.C:
 		}
-		err = s.fail(err)
-		s.log.Error("the store is damaged and takes nothing any more: restore it from a backup",
-			zap.String("store", s.home.dir), zap.Error(err))
-	})
-	select {
-	case err := <-first:
-		return err
-	case <-time.After(verifyWait):
-		return nil
+		err = s.verify(verifyRest)
 	}
+	err = s.fail(withRemedy(s.home.dir, err))
+	s.log.Error("the store takes nothing any more: redirects go on, postbacks get 503",
+		zap.String("store", s.home.dir), zap.Error(err))
 }
 
 // verify reads all tables and checks them. It rests so many times as long as
@@ -84,11 +77,11 @@ func verifyTable(name string, id uint64) (err error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // compacted meanwhile
 	}
-	if err == nil {
-		err = checkTable(data, id)
-	}
 	if err != nil {
-		return fmt.Errorf("%w: %s: %w; restore the store from a backup", errDamaged, filepath.Base(name), err)
+		return unreadable(name, err)
+	}
+	if err := checkTable(data, id); err != nil {
+		return fmt.Errorf("%w: %s: %w", errDamaged, filepath.Base(name), err)
 	}
 	return nil
 }
@@ -112,58 +105,171 @@ func checkTable(data []byte, id uint64) (err error) {
 	return t.VerifyChecksum()
 }
 
-// checkFooters looks at the ends of the tables before Badger does, which ends
-// the process where the lengths in them lead astray. Tables that are not in
-// the manifest are leftovers of a crash, which Badger removes.
-func checkFooters(dir string, o badger.Options) error {
-	f, err := os.Open(filepath.Join(dir, badger.ManifestFilename))
-	if err != nil {
-		return nil // a new store, or an error that Badger reports as well
+// checkTables looks at the tables before Badger does, which ends the process
+// where lengths in them lead astray, and leaves out without a word what it
+// cannot read. As many as there is time for are verified as a whole, others at
+// each start; of the rest this looks at what Badger reads when it opens them.
+// Tables that are not in the manifest are leftovers of a crash, which Badger
+// removes; one that is missing it reports.
+func checkTables(dir string, o badger.Options) error {
+	name := filepath.Join(dir, badger.ManifestFilename)
+	f, err := os.Open(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil // a new store
+	case err != nil:
+		return unreadable(name, err)
 	}
 	defer f.Close()
-	manifest, _, err := badger.ReplayManifestFile(f, o.ExternalMagicVersion, o)
+	manifest, end, err := badger.ReplayManifestFile(f, o.ExternalMagicVersion, o)
 	if err != nil {
-		return nil // the same
+		return nil //nolint:nilerr // Badger reports it as well
 	}
-	for id := range manifest.Tables {
+	if err := checkManifestEnd(name, end); err != nil {
+		return err
+	}
+	limit := time.Now().Add(verifyFirst)
+	for id := range manifest.Tables { // in any order, which differs between starts
 		name := table.NewFilename(id, dir)
-		err := withFile(name, checkFooter)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("%w: %s: %w; restore the store from a backup", errDamaged, filepath.Base(name), err)
+		if time.Now().Before(limit) {
+			err = verifyTable(name, id)
+		} else {
+			err = withFile(name, checkEnds)
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
+// checkManifestEnd looks behind where Badger takes the manifest to end. It does
+// so where the length of a record is more than what is left, as it is after a
+// crash in the middle of writing, and then removes all tables that only later
+// records have. A record that is whole but for its length, or has others behind
+// it, was damaged. Records have a length, a checksum and data.
+func checkManifestEnd(name string, end int64) error {
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return unreadable(name, err)
+	}
+	rest := data[min(end, int64(len(data))):]
+	for at := 0; at+8 < len(rest); at++ {
+		size, body := int64(binary.BigEndian.Uint32(rest[at:])), rest[at+8:]
+		if at == 0 {
+			size = int64(len(body))
+		}
+		if size > 0 && size <= int64(len(body)) &&
+			crc32.Checksum(body[:size], y.CastagnoliCrcTable) == binary.BigEndian.Uint32(rest[at+4:]) {
+			return fmt.Errorf("%w: %s cannot be read at byte %d, and goes on behind it", errDamaged, filepath.Base(name), end)
+		}
+	}
+	return nil
+}
+
+// withFile checks a file, if it is there.
 func withFile(name string, f func(r io.ReaderAt, size int64) error) error {
 	file, err := os.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	if err != nil {
-		return err
+		return unreadable(name, err)
 	}
 	defer file.Close()
 	info, err := file.Stat()
 	if err != nil {
-		return err
+		return unreadable(name, err)
 	}
-	return f(file, info.Size())
+	if err := f(file, info.Size()); err != nil {
+		return fmt.Errorf("%w: %s: %w", errDamaged, filepath.Base(name), err)
+	}
+	return nil
 }
 
 // checkFooter checks the lengths at the end of a table: from the end, the
 // length of a checksum, the checksum, the length of the index, the index.
 func checkFooter(r io.ReaderAt, size int64) error {
-	at := size
+	_, _, err := findIndex(r, size)
+	return err
+}
+
+// findIndex returns where in a table its index is.
+func findIndex(r io.ReaderAt, size int64) (at, n int64, err error) {
+	at = size
 	for _, what := range []string{"checksum", "index"} {
 		var b [4]byte
 		if at < 4 {
-			return fmt.Errorf("the table is cut off at %d bytes", size)
+			return 0, 0, fmt.Errorf("the table is cut off at %d bytes", size)
 		}
 		if _, err := r.ReadAt(b[:], at-4); err != nil {
-			return err
+			return 0, 0, err
 		}
 		at -= 4
-		n := int64(binary.BigEndian.Uint32(b[:]))
+		n = int64(binary.BigEndian.Uint32(b[:]))
 		if n == 0 || n > at {
-			return fmt.Errorf("the table's %s has an impossible length of %d bytes", what, n)
+			return 0, 0, fmt.Errorf("the table's %s has an impossible length of %d bytes", what, n)
+		}
+		at -= n
+	}
+	return at, n, nil
+}
+
+// checkEnds checks the lengths in what Badger reads of a table to open it: the
+// footer and the last block. Their checksums Badger looks at itself.
+func checkEnds(r io.ReaderAt, size int64) (err error) {
+	at, n, err := findIndex(r, size)
+	if err != nil {
+		return err
+	}
+	data := make([]byte, n)
+	if _, err := r.ReadAt(data, at); err != nil {
+		return err
+	}
+	block, err := lastBlock(data, at)
+	if err != nil {
+		return err
+	}
+	data = make([]byte, block.last-block.first)
+	if _, err := r.ReadAt(data, int64(block.first)); err != nil { //nolint:gosec // below size
+		return err
+	}
+	return checkBlock(data)
+}
+
+// lastBlock reads from the index where the last block is, which ends below
+// limit.
+func lastBlock(index []byte, limit int64) (b span, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the index cannot be read: %v", p)
+		}
+	}()
+	root := fb.GetRootAsTableIndex(index, 0)
+	var last fb.BlockOffset
+	if n := root.OffsetsLength(); n == 0 || !root.Offsets(&last, n-1) {
+		return b, errors.New("the index names no block")
+	}
+	b.first = uint64(last.Offset())
+	b.last = b.first + uint64(last.Len())
+	if b.last > uint64(limit) { //nolint:gosec // not negative
+		return b, fmt.Errorf("the last block ends at byte %d, behind the index at %d", b.last, limit)
+	}
+	return b, nil
+}
+
+// checkBlock checks the lengths at the end of a block: from the end, the length
+// of a checksum, the checksum, the number of entries, four bytes for each.
+func checkBlock(data []byte) error {
+	at := uint64(len(data))
+	for _, unit := range []uint64{1, 4} {
+		if at < 4 {
+			return fmt.Errorf("a block is cut off at %d bytes", len(data))
+		}
+		at -= 4
+		n := uint64(binary.BigEndian.Uint32(data[at:])) * unit
+		if n > at {
+			return fmt.Errorf("a block has an impossible length of %d bytes in it", n)
 		}
 		at -= n
 	}

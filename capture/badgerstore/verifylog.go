@@ -28,12 +28,11 @@ func checkLogs(dir string) error {
 	for _, name := range names {
 		data, err := os.ReadFile(name)
 		if err != nil {
-			return nil //nolint:nilerr // Badger reports it as well
+			return unreadable(name, err)
 		}
 		if end, later := checkLog(data); later > 1 {
-			return fmt.Errorf("%w: %s cannot be read at byte %d, and there are later writes behind it; restore the store "+
-				"from a backup, or give up what is behind it with `truncate -s %d %s`",
-				errDamaged, filepath.Base(name), end, end, name)
+			return fmt.Errorf("%w: %s cannot be read at byte %d, and there are later writes behind it, "+
+				"which can be given up with `truncate -s %d %s`", errDamaged, filepath.Base(name), end, end, name)
 		}
 	}
 	return nil

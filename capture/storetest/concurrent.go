@@ -104,7 +104,7 @@ func (p *place) everything(c *capture.Click, id attribution.ConversionID) map[st
 	errs["Clicks"] = s.Clicks(background, capture.ClickQuery{}, func(*capture.Click) bool { return true })
 	errs["Try"] = s.Try(background, &capture.Batch{Postbacks: []*capture.Postback{
 		{Time: noon, Rules: rules, Ref: c.Ref, HasRef: true, Claim: sale},
-	}})
+	}}, new(capture.Trial))
 	errs["Backup"] = s.Backup(background, io.Discard)
 	_, errs["Check"] = s.Check(background, nil)
 	return errs

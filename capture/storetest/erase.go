@@ -3,6 +3,7 @@ package storetest
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/caddy-capture/caddy-capture/attribution"
 	"github.com/caddy-capture/caddy-capture/capture"
@@ -164,5 +165,55 @@ func testEraseRace(t *testing.T, p *place) {
 	p.must(err)
 	if len(conv.Subs) != 0 || len(r.Conversion.Subs) != 0 {
 		t.Errorf("the visitor came back: %+v", conv.Subs)
+	}
+}
+
+// testEraseClock: the clock was set, in between, to years before the click and
+// years after it. The entries of a click are found wherever they are.
+func testEraseClock(t *testing.T, p *place) {
+	c, other := p.telling(), p.telling()
+	p.commit(p.block(c, other))
+	const n = 30
+	for i := range n {
+		shift := time.Duration((i*7)%n-n/2) * 400 * day
+		claim := with(sale, func(c *attribution.Claim) { c.TxID = name("%d", i) })
+		p.commit(
+			p.post(other, claim, tells, arrives(noon.Add(-shift))),
+			p.post(c, claim, tells, arrives(noon.Add(shift)), problem(capture.BadPayout)),
+			p.post(other, claim, tells, arrives(noon.Add(shift))),
+		)
+	}
+	if r := p.erase(c.Ref); r.Entries != n || !r.Click {
+		t.Errorf("the erasure changed %+v", r)
+	}
+	for _, e := range p.journal(capture.JournalQuery{}) {
+		if blank := e.Raw.URI == "" && e.Sender == ""; blank != (e.Click == c.Ref) {
+			t.Errorf("entry %d of %s is blank: %t", e.Seq, e.Time, blank)
+		}
+	}
+}
+
+// testEraseNamed: what arrived without a click that could be read belongs to
+// one as soon as a replay reads it, booked or not; and so does what a replay
+// reads as another click's.
+func testEraseNamed(t *testing.T, p *place) {
+	c, d := p.telling(), p.telling()
+	p.commit(p.block(c, d))
+	nobody, somebody := p.post(c, sale, tells, nameless(capture.MissingClickID)), p.post(d, sale, tells, problem(capture.BadPayout))
+	p.commit(nobody, somebody)
+	again := p.post(c, sale, tells, problem(capture.BadCurrency))
+	again.Replays = nobody.Seq
+	p.want(p.book(again), capture.Quarantined, capture.BadCurrency)
+	p.healthy()
+	moved := p.post(c, sale, tells)
+	moved.Replays = somebody.Seq
+	p.want(p.book(moved), capture.Recorded, "")
+	if r := p.erase(c.Ref); r.Entries != 3 || r.Conversions != 1 {
+		t.Errorf("the erasure changed %+v", r)
+	}
+	for _, e := range p.journal(capture.JournalQuery{}) {
+		if e.Raw.URI != "" || e.Sender != "" || e.Waiting() {
+			t.Errorf("entry %d still tells, or waits: %+v", e.Seq, e)
+		}
 	}
 }

@@ -63,7 +63,7 @@ func testTry(t *testing.T, p *place) {
 func (p *place) tryFirst(what string, batch []*capture.Postback) {
 	p.t.Helper()
 	before, entries := p.counts(), len(p.journal(capture.JournalQuery{}))
-	p.must(p.store.Try(background, &capture.Batch{Now: p.now, Postbacks: batch}))
+	p.must(p.store.Try(background, &capture.Batch{Now: p.now, Postbacks: batch}, new(capture.Trial)))
 	var tried []string
 	parts := make([]any, 0, len(batch))
 	for i, b := range batch {

@@ -34,7 +34,7 @@ func (s *Store) Check(ctx context.Context, progress func(done, total int64)) (r 
 			r.CheckConversion(c)
 			n := 0
 			for _, k := range d.known[c.Click] {
-				if k == (capture.Known{ID: id, Dedup: c.Dedup}) {
+				if k == c.Known() {
 					n++
 				}
 			}

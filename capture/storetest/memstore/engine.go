@@ -18,6 +18,8 @@ import (
 type Hooks struct {
 	// Open is asked before the store is opened; an error makes that fail.
 	Open func() error
+	// Identity may change what the engine answers, or make it fail.
+	Identity func(*capture.Identity) error
 	// Before is asked before a batch is applied: with an error it is not.
 	Before func(*capture.Batch) error
 	// After is asked after a batch was applied; an error is returned all the
@@ -68,7 +70,15 @@ func (e *Engine) SetHooks(h Hooks) { e.hooks.Store(&h) }
 func (e *Engine) Key() string { return e.name }
 
 // Identity returns the identity that New made, or Restore.
-func (e *Engine) Identity() (capture.Identity, error) { return *e.identity.Load(), nil }
+func (e *Engine) Identity() (capture.Identity, error) {
+	id := *e.identity.Load()
+	if hook := e.hooks.Load().Identity; hook != nil {
+		if err := hook(&id); err != nil {
+			return capture.Identity{}, err
+		}
+	}
+	return id, nil
+}
 
 // Open opens the place, which only one store can have at a time.
 func (e *Engine) Open(context.Context) (capture.Store, error) {

@@ -2,6 +2,7 @@ package memstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -24,13 +25,14 @@ func (s *Store) Entry(ctx context.Context, seq uint64) (e *capture.Entry, err er
 }
 
 // Try decides postbacks and forgets what they would change.
-func (s *Store) Try(ctx context.Context, b *capture.Batch) error {
+func (s *Store) Try(ctx context.Context, b *capture.Batch, trial *capture.Trial) error {
 	return s.read(ctx, func() error {
 		t := &tx{base: &s.disk.records, changed: newRecords()}
-		if err := capture.Try(t, b, s.disk.nextSeq); err != nil {
+		err := capture.Try(t, b, s.disk.nextSeq, trial)
+		if err != nil && !errors.Is(err, capture.ErrTrialTooLarge) {
 			return fmt.Errorf("%w: %w", capture.ErrUnavailable, err)
 		}
-		return nil
+		return err
 	})
 }
 

@@ -232,7 +232,9 @@ func (s *Store) Sweep(_ context.Context, now time.Time, keep capture.Retention) 
 		}
 	}
 	note(&d.sweptClicks, keep.Clicks)
-	note(&d.sweptConversions, keep.Conversions)
+	if keep.Clicks > 0 {
+		note(&d.sweptConversions, keep.Conversions)
+	}
 	for number, b := range d.blocks {
 		if !slices.ContainsFunc(b.Clicks, func(c *capture.Click) bool { return !expired(c.Time, keep.Clicks) }) {
 			delete(d.blocks, number)
@@ -246,7 +248,7 @@ func (s *Store) Sweep(_ context.Context, now time.Time, keep capture.Retention) 
 		}
 	}
 	for id, c := range d.conversions {
-		if expired(c.State.Time, keep.Conversions) {
+		if keep.ConversionExpired(c, now) {
 			delete(d.conversions, id)
 			d.known[c.Click] = slices.DeleteFunc(slices.Clone(d.known[c.Click]),
 				func(k capture.Known) bool { return k.ID == id })

@@ -1,6 +1,7 @@
 package memstore
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 
@@ -53,11 +54,12 @@ func (t *tx) Any(ref clickid.Ref) (*capture.Conversion, error) {
 func (t *tx) Others(ref clickid.Ref, dedup attribution.Dedup, limit int) (ids []attribution.ConversionID, err error) {
 	known, _ := get(t.changed.known, t.base.known, ref)
 	for _, k := range known {
-		if k.Dedup != dedup && len(ids) < limit {
+		if k.Beside(dedup) {
 			ids = append(ids, k.ID)
 		}
 	}
-	return ids, nil
+	slices.SortFunc(ids, attribution.ConversionID.Compare)
+	return ids[:min(limit, len(ids))], nil
 }
 
 func (t *tx) Conversion(id attribution.ConversionID) (*capture.Conversion, error) {
@@ -68,15 +70,19 @@ func (t *tx) Conversion(id attribution.ConversionID) (*capture.Conversion, error
 	return clone(c), nil
 }
 
-func (t *tx) PutConversion(c, old *capture.Conversion) error {
+func (t *tx) PutConversion(c, _ *capture.Conversion) error {
 	if t.erased[c.Click] {
 		c.Erase() // whoever read the click read it before
 	}
 	t.changed.conversions[c.ID] = clone(c)
-	if old == nil {
-		known, _ := get(t.changed.known, t.base.known, c.Click)
-		t.changed.known[c.Click] = append(slices.Clone(known), capture.Known{ID: c.ID, Dedup: c.Dedup})
+	known, _ := get(t.changed.known, t.base.known, c.Click)
+	known = slices.Clone(known)
+	if i := slices.IndexFunc(known, func(k capture.Known) bool { return k.ID == c.ID }); i >= 0 {
+		known[i] = c.Known()
+	} else {
+		known = append(known, c.Known())
 	}
+	t.changed.known[c.Click] = known
 	return nil
 }
 
@@ -95,6 +101,29 @@ func (t *tx) Entry(seq uint64) (*capture.Entry, error) {
 	}
 	c := *e
 	return &c, nil
+}
+
+// Repeated looks through all entries.
+func (t *tx) Repeated(e *capture.Entry, limit int) (list []*capture.Entry, err error) {
+	if _, ok := e.Fingerprint(); !ok {
+		return nil, nil
+	}
+	add := func(w *capture.Entry) {
+		if e.Repeats(w) {
+			c := *w
+			list = append(list, &c)
+		}
+	}
+	for _, w := range t.changed.entries {
+		add(w)
+	}
+	for seq, w := range t.base.entries {
+		if t.changed.entries[seq] == nil {
+			add(w)
+		}
+	}
+	slices.SortFunc(list, func(a, b *capture.Entry) int { return cmp.Compare(a.Seq, b.Seq) })
+	return list[:min(limit, len(list))], nil
 }
 
 func (t *tx) PutEntry(e *capture.Entry) error {

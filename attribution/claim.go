@@ -26,21 +26,31 @@ type Claim struct {
 	Seq uint64 `cbor:"9,keyasint,omitempty"`
 	// Key, if not empty, names this very message: a delivery ID of the sender
 	// or a line of an import. A claim whose key the history knows is a repeat,
-	// whatever happened since.
+	// whatever happened since. Of a refund it is the sender's ID of the refund.
 	Key string `cbor:"10,keyasint,omitempty"`
 	// After, if set, makes a claim without SentAt follow all that was effective
 	// up to then, were it in the future: an owner's correction, which answers
 	// what is known and must not be outweighed by it. What is sent later with a
 	// later time still is newer.
 	After time.Time `cbor:"11,keyasint,omitzero"`
+	// Refund says that the claim is about one refund, which Key names and must
+	// not be empty: Payout is its amount, whatever its sign, and Status how far
+	// it has got. See [History.State] for what it does.
+	Refund bool `cbor:"12,keyasint,omitempty"`
 }
 
-// canonical makes equal claims look alike: milliseconds in UTC, and no payout
-// where there is none.
+// canonical makes equal claims look alike: milliseconds in UTC, no payout where
+// there is none, and a refund without a sign.
 func (c Claim) canonical() Claim {
 	c.SentAt, c.ReceivedAt, c.After = millis(c.SentAt), millis(c.ReceivedAt), millis(c.After)
 	if !c.HasPayout {
 		c.Payout, c.Implied = Money{}, false
+	}
+	if c.Refund {
+		c.Implied = false
+		if c.Payout.Amount.Sign() < 0 {
+			c.Payout.Amount = c.Payout.Amount.Neg()
+		}
 	}
 	return c
 }
@@ -72,7 +82,7 @@ func (c *Claim) weighs() bool { return c.Status == 0 || c.Status.Final() }
 // same reports whether both claims say the same. When a claim arrived is not
 // part of what it says; when it was sent is.
 func (c *Claim) same(o *Claim) bool {
-	return c.Key == o.Key && c.Event == o.Event && c.TxID == o.TxID && c.Status == o.Status &&
+	return c.Key == o.Key && c.Refund == o.Refund && c.Event == o.Event && c.TxID == o.TxID && c.Status == o.Status &&
 		c.payoutRank() == o.payoutRank() && (!c.HasPayout || c.Payout.Equal(o.Payout)) &&
 		millis(c.SentAt).Equal(millis(o.SentAt))
 }
@@ -110,7 +120,8 @@ func (c *Claim) compare(o *Claim) int {
 			return n
 		}
 	}
-	return cmp.Or(cmp.Compare(c.Event, o.Event), cmp.Compare(c.TxID, o.TxID), cmp.Compare(c.Key, o.Key))
+	return cmp.Or(cmp.Compare(c.Event, o.Event), cmp.Compare(c.TxID, o.TxID), cmp.Compare(c.Key, o.Key),
+		compareBool(c.Refund, o.Refund))
 }
 
 // decides is the order of claims as to the status: compare, but those that say

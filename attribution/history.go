@@ -24,14 +24,16 @@ type History []Entry
 // State is what a history comes to.
 type State struct {
 	// Booked is false as long as nothing arrived inside the window; the other
-	// fields then say what would be booked. It is false without any claim, too.
+	// fields then say what would be booked. It is false without any claim, too,
+	// and with refunds alone, where there is neither status nor payout.
 	Booked    bool   `cbor:"1,keyasint,omitempty"`
 	Event     string `cbor:"2,keyasint,omitempty"`
 	TxID      string `cbor:"3,keyasint,omitempty"`
 	Status    Status `cbor:"4,keyasint,omitempty"`
 	Payout    Money  `cbor:"5,keyasint"`
 	HasPayout bool   `cbor:"6,keyasint,omitempty"`
-	// Time is when the conversion happened: the earliest of all claims.
+	// Time is when the conversion happened: the earliest of all claims but
+	// refunds, unless there is nothing else.
 	Time time.Time `cbor:"7,keyasint"`
 }
 
@@ -57,9 +59,16 @@ const (
 	Duplicate
 	// OutsideWindow means that all claims so far came too late to count.
 	OutsideWindow
+	// RefundsOnly means that nothing is known so far but refunds. They count
+	// as soon as it is known what of.
+	RefundsOnly
+	// TooManyRefunds means that the claim was not taken: there are MaxRefunds
+	// of others.
+	TooManyRefunds
 )
 
-// String returns "recorded", "updated", "duplicate" or "outside_window".
+// String returns "recorded", "updated", "duplicate", "outside_window",
+// "refunds_only" or "too_many_refunds".
 func (c Change) String() string {
 	switch c {
 	case Recorded:
@@ -70,6 +79,10 @@ func (c Change) String() string {
 		return "duplicate"
 	case OutsideWindow:
 		return "outside_window"
+	case RefundsOnly:
+		return "refunds_only"
+	case TooManyRefunds:
+		return "too_many_refunds"
 	}
 	return fmt.Sprintf("change(%d)", uint8(c))
 }
@@ -78,10 +91,14 @@ func (c Change) String() string {
 // conversion of this click still counts; the zero time means no limit. Claims
 // that all carry the sender's timestamp give the same state in every order and
 // with any repetition.
+//
+// The claims other than refunds say what the conversion is and what it pays,
+// before refunds. What was refunded is then taken off; see [Claim.Refund] and
+// the comment of refund.go for how.
 func (h History) State(deadline time.Time) State {
 	d := h.decide()
 	if d.top < 0 {
-		return State{}
+		return h.refundsOnly(&d)
 	}
 	top := &h[d.top].Claim
 	s := State{Event: top.Event, TxID: top.TxID, Status: top.Status, Time: h[d.first].effective()}
@@ -89,25 +106,48 @@ func (h History) State(deadline time.Time) State {
 		s.Payout, s.HasPayout = h[i].Payout, true
 	}
 	s.Booked = deadline.IsZero() || !s.Time.After(deadline)
+	h.takeOff(&s, &d)
 	return s
 }
 
 // deciders are the indexes of the entries that alone make the state, -1 where
-// there is none: the greatest claim of a status, the greatest with an explicit and with an
-// implied payout, and the earliest.
-type deciders struct{ top, explicit, implied, first int }
+// there is none: of those that are no refunds the greatest claim of a status,
+// the greatest with an explicit and with an implied payout, and the earliest.
+type deciders struct {
+	top, explicit, implied, first int
+	// refunds are the greatest claims about each refund.
+	refunds map[refundID]int
+	// firstRefund is the earliest claim about any refund.
+	firstRefund int
+}
 
-func (d deciders) payout() int {
+func (d *deciders) payout() int {
 	if d.explicit >= 0 {
 		return d.explicit
 	}
 	return d.implied
 }
 
+// has reports whether the state would be another without the entry at i.
+func (d *deciders) has(i int, c *Claim) bool {
+	if !c.Refund {
+		return i == d.top || i == d.explicit || i == d.implied || i == d.first
+	}
+	return i == d.refunds[c.refundID()] || d.top < 0 && i == d.firstRefund
+}
+
 func (h History) decide() deciders {
-	d := deciders{-1, -1, -1, -1}
+	d := deciders{top: -1, explicit: -1, implied: -1, first: -1, firstRefund: -1}
 	greater := func(i, than int) bool { return than < 0 || h[i].compare(&h[than].Claim) > 0 }
+	earlier := func(i, than int) bool { return than < 0 || h[i].effective().Before(h[than].effective()) }
 	for i := range h {
+		if h[i].Refund {
+			if earlier(i, d.firstRefund) {
+				d.firstRefund = i
+			}
+			d.refund(h, i)
+			continue
+		}
 		if d.top < 0 || h[i].decides(&h[d.top].Claim) > 0 {
 			d.top = i
 		}
@@ -117,7 +157,7 @@ func (h History) decide() deciders {
 		case rank == 1 && greater(i, d.implied):
 			d.implied = i
 		}
-		if d.first < 0 || h[i].effective().Before(h[d.first].effective()) {
+		if earlier(i, d.first) {
 			d.first = i
 		}
 	}
@@ -127,37 +167,40 @@ func (h History) decide() deciders {
 // Add takes a claim into the history and says what it did.
 //
 // A claim that was made before is counted at its entry. It is known by its Key;
-// one without a key by its content: with a timestamp if the timestamp is the
-// same, without one if it would change nothing. (The second "approved" after a
-// "rejected" is news.) Every other claim gets an entry.
+// one without a key, or about a refund, by its content: with a timestamp if the
+// timestamp is the same, without one if it would change nothing. (The second
+// "approved" after a "rejected" is news.) Every other claim gets an entry.
 //
 // The state's time can move to an earlier instant, and its transaction ID can
 // change, with any outcome: compare the states before and after to keep sums.
 //
 // Beyond MaxHistory entries the least of those that decide nothing is dropped.
 // As each part of the state is a greatest or an earliest claim, neither this
-// state nor a later one can miss it.
+// state nor a later one can miss it. Each refund decides, so there is a limit to
+// them: what is beyond MaxRefunds is not taken.
 func (h *History) Add(c Claim, deadline time.Time) Change {
 	c = c.canonical()
 	before := h.State(deadline)
-	if i := h.keyed(c.Key); i >= 0 {
-		h.again(i, c.ReceivedAt)
-		return outcome(before, before)
-	}
 	known := h.find(&c)
-	if known >= 0 && !c.SentAt.IsZero() {
+	switch i := h.keyed(&c); {
+	case i >= 0:
+		h.again(i, c.ReceivedAt)
+		return h.outcome(before, before)
+	case known >= 0 && !c.SentAt.IsZero():
 		h.again(known, c.ReceivedAt)
-		return outcome(before, before)
+		return h.outcome(before, before)
+	case known < 0 && !h.roomFor(&c):
+		return TooManyRefunds
 	}
 	longer := append(*h, Entry{Claim: c, Seen: 1, LastSeen: c.ReceivedAt})
 	after := longer.State(deadline)
 	if known >= 0 && after.alike(before) && after.Time.Equal(before.Time) {
 		h.again(known, c.ReceivedAt)
-		return outcome(before, before)
+		return h.outcome(before, before)
 	}
 	longer.trim()
 	*h = longer
-	return outcome(before, after)
+	return h.outcome(before, after)
 }
 
 // AddAgain is Add for a claim that has been counted, as it was read when it
@@ -166,8 +209,8 @@ func (h *History) Add(c Claim, deadline time.Time) Change {
 func (h *History) AddAgain(c Claim, deadline time.Time) Change {
 	c = c.canonical()
 	before := h.State(deadline)
-	if h.keyed(c.Key) >= 0 || h.find(&c) >= 0 {
-		return outcome(before, before)
+	if h.keyed(&c) >= 0 || h.find(&c) >= 0 {
+		return h.outcome(before, before)
 	}
 	i := slices.IndexFunc(*h, func(e Entry) bool { return e.Seq == c.Seq })
 	if i < 0 || (*h)[i].Seen > 1 {
@@ -176,7 +219,7 @@ func (h *History) AddAgain(c Claim, deadline time.Time) Change {
 	changed := slices.Clone(*h)
 	changed[i].Claim = c
 	*h = changed
-	return outcome(before, changed.State(deadline))
+	return h.outcome(before, h.State(deadline))
 }
 
 // Holds tells whether an entry stands for the claim of that journal number.
@@ -208,14 +251,15 @@ func (h History) Latest() time.Time {
 }
 
 // Knows tells whether the very message of that key is in the history.
-func (h History) Knows(key string) bool { return h.keyed(key) >= 0 }
+func (h History) Knows(key string) bool { return h.keyed(&Claim{Key: key}) >= 0 }
 
-// keyed returns the index of the entry with that key, or -1.
-func (h History) keyed(key string) int {
-	if key == "" {
+// keyed returns the index of the entry of the same message, or -1. The key of a
+// refund names no message: there can be several about one refund.
+func (h History) keyed(c *Claim) int {
+	if c.Key == "" || c.Refund {
 		return -1
 	}
-	return slices.IndexFunc(h, func(e Entry) bool { return e.Key == key })
+	return slices.IndexFunc(h, func(e Entry) bool { return e.Key == c.Key && !e.Refund })
 }
 
 // again counts one more arrival of the claim at index i.
@@ -231,7 +275,7 @@ func (h *History) trim() {
 	for len(*h) > MaxHistory {
 		d, least := h.decide(), -1
 		for i := range *h {
-			if i == d.top || i == d.explicit || i == d.implied || i == d.first {
+			if d.has(i, &(*h)[i].Claim) {
 				continue
 			}
 			if least < 0 || (*h)[i].compare(&(*h)[least].Claim) < 0 {
@@ -242,8 +286,10 @@ func (h *History) trim() {
 	}
 }
 
-func outcome(before, after State) Change {
+func (h History) outcome(before, after State) Change {
 	switch {
+	case !h.HasSale():
+		return RefundsOnly
 	case !after.Booked:
 		return OutsideWindow
 	case !before.Booked:

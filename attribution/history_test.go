@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -35,6 +36,11 @@ func claim(status Status, payout, received int) Claim {
 func (c Claim) sent(minute int) Claim { c.SentAt = at(minute); return c }
 func (c Claim) implied() Claim        { c.Implied = true; return c }
 func (c Claim) tx(id string) Claim    { c.TxID = id; return c }
+
+func (c Claim) keyed(key string) Claim { c.Key = key; return c }
+
+// refund makes it a claim about one refund.
+func (c Claim) refund(key string) Claim { c.Refund, c.Key = true, key; return c }
 
 func TestHistoryAdd(t *testing.T) {
 	t.Parallel()
@@ -93,6 +99,58 @@ func TestHistoryAdd(t *testing.T) {
 			{claim(Approved, 5, 6), OutsideWindow, Approved, 5},
 			{claim(Approved, 5, 4), Recorded, Approved, 5},
 		}},
+		"refunds are taken off": {entries: 4, steps: []step{
+			{claim(Approved, 10, 1), Recorded, Approved, 10},
+			{claim(Approved, 3, 2).refund("a"), Updated, Approved, 7},
+			{claim(Approved, 3, 3).refund("a"), Duplicate, Approved, 7},
+			{claim(Approved, 10, 4), Duplicate, Approved, 7},
+			{claim(Approved, 3, 5).refund("b"), Updated, Approved, 4},
+			{claim(Approved, 4, 6).refund("c"), Updated, Reversed, 10},
+			{claim(Approved, 10, 7), Duplicate, Reversed, 10},
+		}},
+		"a refund corrected": {entries: 5, steps: []step{
+			{claim(Approved, 10, 1), Recorded, Approved, 10},
+			{claim(Pending, 3, 2).refund("a"), Duplicate, Approved, 10},
+			{claim(Approved, 4, 3).refund("a"), Updated, Approved, 6},
+			{claim(Pending, 3, 4).refund("a"), Duplicate, Approved, 6},
+			{claim(Reversed, 5, 5).refund("a"), Updated, Approved, 5},
+			{claim(Rejected, 5, 6).refund("a"), Updated, Approved, 10},
+		}},
+		"more than all is refunded": {entries: 3, steps: []step{
+			{claim(Pending, 10, 1), Recorded, Pending, 10},
+			{claim(Approved, 12, 2).refund("a"), Updated, Reversed, 10},
+			{claim(Approved, 20, 3), Updated, Approved, 8},
+		}},
+		"a refund of nothing": {entries: 2, steps: []step{
+			{claim(Approved, 0, 1), Recorded, Approved, 0},
+			{claim(Approved, 0, 2).refund("a"), Duplicate, Approved, 0},
+		}},
+		"a refund of what is rejected or reversed": {entries: 4, steps: []step{
+			{claim(Rejected, 10, 1), Recorded, Rejected, 10},
+			{claim(Approved, 10, 2).refund("a"), Duplicate, Rejected, 10},
+			{claim(Reversed, 10, 3), Updated, Reversed, 10},
+			{claim(Approved, 10, 4).refund("b"), Duplicate, Reversed, 10},
+		}},
+		"a refund of the default": {entries: 3, steps: []step{
+			{claim(Approved, 10, 1).implied(), Recorded, Approved, 10},
+			{claim(Approved, 4, 2).refund("a"), Updated, Approved, 6},
+			{claim(Approved, 30, 3), Updated, Approved, 26},
+		}},
+		"a refund late": {deadline: at(5), entries: 3, steps: []step{
+			{claim(Approved, 10, 1), Recorded, Approved, 10},
+			{claim(Approved, 4, 9).refund("a"), Updated, Approved, 6},
+			{claim(Approved, 1, 10).refund("b").sent(0), Updated, Approved, 5},
+		}},
+		"a refund does not bring a late sale in": {deadline: at(5), entries: 2, steps: []step{
+			{claim(Approved, 10, 6), OutsideWindow, Approved, 10},
+			{claim(Approved, 4, 7).refund("a").sent(2), OutsideWindow, Approved, 6},
+		}},
+		"a message ID is no refund's ID": {entries: 3, steps: []step{
+			{claim(Approved, 4, 1).keyed("a").sent(1), Recorded, Approved, 4},
+			{claim(Approved, 4, 2).refund("a").sent(1), Updated, Reversed, 4},
+			{claim(Approved, 9, 3).keyed("b"), Updated, Approved, 5},
+			{claim(Approved, 9, 4).keyed("a"), Duplicate, Approved, 5},
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -133,6 +191,10 @@ func claims(stamped bool) *rapid.Generator[Claim] {
 		c.Event = rapid.SampledFrom([]string{"lead", "sale"}).Draw(t, "event")
 		c.TxID = rapid.SampledFrom([]string{"", "1"}).Draw(t, "txid")
 		c.Implied = rapid.Bool().Draw(t, "implied")
+		if rapid.IntRange(0, 2).Draw(t, "refund") == 0 {
+			c = c.refund(rapid.SampledFrom([]string{"a", "b"}).Draw(t, "key"))
+			c.Implied = false
+		}
 		if rapid.Bool().Draw(t, "euro") && c.HasPayout {
 			c.Payout.Currency = "EUR"
 		}
@@ -178,7 +240,8 @@ func (m model) order(c Claim) string {
 	if c.Status != Pending {
 		final = 1
 	}
-	return fmt.Sprintf("%d %020d %d %020d %d %s", final, t.UnixMilli(), stamped, seq, c.Status, m.payoutText(c, rank)+"|"+c.Event+"|"+c.TxID)
+	return fmt.Sprintf("%d %020d %d %020d %d %s", final, t.UnixMilli(), stamped, seq, c.Status,
+		strings.Join([]string{m.payoutText(c, rank), c.Event, c.TxID, c.Key, fmt.Sprint(c.Refund)}, "\x00"))
 }
 
 func (model) time(c Claim) time.Time {
@@ -210,15 +273,32 @@ func (m model) content(c Claim) string {
 	if !c.SentAt.IsZero() {
 		sent = c.SentAt.UnixMilli()
 	}
-	return fmt.Sprintf("%q %q %d %s %d", c.Event, c.TxID, c.Status, m.payoutText(c, rank), sent)
+	return fmt.Sprintf("%q %q %q %t %d %s %d", c.Event, c.TxID, c.Key, c.Refund, c.Status, m.payoutText(c, rank), sent)
+}
+
+// split sorts claims and tells refunds from the rest.
+func (m model) split() (rest, refunds model) {
+	sorted := slices.Clone(m)
+	slices.SortFunc(sorted, func(a, b Claim) int { return strings.Compare(m.order(a), m.order(b)) })
+	for _, c := range sorted {
+		if c.Refund {
+			refunds = append(refunds, c)
+		} else {
+			rest = append(rest, c)
+		}
+	}
+	return rest, refunds
 }
 
 func (m model) state(deadline time.Time) State {
-	if len(m) == 0 {
+	sorted, refunds := m.split()
+	if len(sorted) == 0 && len(refunds) == 0 {
 		return State{}
 	}
-	sorted := slices.Clone(m)
-	slices.SortFunc(sorted, func(a, b Claim) int { return strings.Compare(m.order(a), m.order(b)) })
+	if len(sorted) == 0 {
+		last := refunds[len(refunds)-1]
+		return State{Event: last.Event, TxID: last.TxID, Time: refunds.earliest()}
+	}
 	last := sorted[len(sorted)-1]
 	for _, c := range sorted {
 		if c.Status != 0 {
@@ -233,13 +313,41 @@ func (m model) state(deadline time.Time) State {
 			}
 		}
 	}
-	for i, c := range sorted {
-		if t := m.time(c); i == 0 || t.Before(s.Time) {
-			s.Time = t
+	s.Time = sorted.earliest()
+	s.Booked = deadline.IsZero() || !s.Time.After(deadline)
+
+	back := 0
+	for _, key := range []string{"a", "b"} {
+		amount := 0
+		for _, c := range refunds { // the last one counts
+			if c.Key != key || !c.HasPayout || c.Payout.Currency != s.Payout.Currency {
+				continue
+			}
+			amount, _ = strconv.Atoi(c.Payout.Amount.String())
+			if c.Status == Pending || c.Status == Rejected {
+				amount = 0
+			}
+		}
+		back += amount
+	}
+	paid, _ := strconv.Atoi(s.Payout.Amount.String())
+	switch {
+	case !s.HasPayout || back == 0 || s.Status != Pending && s.Status != Approved:
+	case back >= paid:
+		s.Status = Reversed
+	default:
+		s.Payout.Amount = usd(paid - back).Amount
+	}
+	return s
+}
+
+func (m model) earliest() (first time.Time) {
+	for i, c := range m {
+		if t := m.time(c).Truncate(time.Millisecond); i == 0 || t.Before(first) {
+			first = t
 		}
 	}
-	s.Booked = deadline.IsZero() || !s.Time.After(deadline)
-	return s
+	return first
 }
 
 func (m *model) add(c Claim, deadline time.Time) Change {
@@ -253,7 +361,10 @@ func (m *model) add(c Claim, deadline time.Time) Change {
 	} else {
 		after, news = before, false
 	}
+	rest, _ := m.split()
 	switch {
+	case len(rest) == 0:
+		return RefundsOnly
 	case !after.Booked:
 		return OutsideWindow
 	case !before.Booked:
@@ -272,7 +383,11 @@ func TestHistoryFollowsModel(t *testing.T) {
 		var m model
 		for i, c := range rapid.SliceOfN(claims(false), 1, 30).Draw(t, "claims") {
 			c.Seq = uint64(i)
-			got, want := h.Add(c, deadline), m.add(c, deadline)
+			said := c
+			if c.Refund && rapid.Bool().Draw(t, "minus") {
+				said.Payout.Amount = c.Payout.Amount.Neg()
+			}
+			got, want := h.Add(said, deadline), m.add(c, deadline)
 			if got != want {
 				t.Fatalf("claim %d: got %v, want %v", i, got, want)
 			}
@@ -356,6 +471,11 @@ func TestHistoryIsBounded(t *testing.T) {
 			if c.HasPayout && rng.IntN(5) == 0 {
 				c.Status = 0
 			}
+			if rng.IntN(8) == 0 {
+				c = c.refund(fmt.Sprint(rng.IntN(20)))
+				c.Payout.Amount, c.HasPayout, c.Implied = usd(rng.IntN(20)).Amount, true, false
+				c.Payout.Currency = []Currency{"USD", "EUR"}[rng.IntN(2)]
+			}
 			all = append(all, Entry{Claim: c, Seen: 1})
 			h.Add(c, deadline)
 			if len(h) > MaxHistory {
@@ -363,7 +483,7 @@ func TestHistoryIsBounded(t *testing.T) {
 			}
 			// Claims without a timestamp that repeat an older one are not
 			// appended, so only timestamped ones compare with all of them.
-			if stamped && !h.State(deadline).Equal(all.State(deadline)) {
+			if stamped && i%8 == 0 && !h.State(deadline).Equal(all.State(deadline)) {
 				t.Fatalf("claim %d: dropping changed the state", i)
 			}
 		}
@@ -373,6 +493,65 @@ func TestHistoryIsBounded(t *testing.T) {
 			t.Fatal("trimming changed the state")
 		}
 	})
+}
+
+// TestRefundBeforeItsSale: a message of the same ID is not taken for the refund.
+func TestRefundBeforeItsSale(t *testing.T) {
+	t.Parallel()
+	var h History
+	refund := claim(Approved, 4, 1).refund("a")
+	refund.TxID = "r"
+	if change := h.Add(refund, time.Time{}); change != RefundsOnly {
+		t.Errorf("a refund alone is %v", change)
+	}
+	if s := h.State(time.Time{}); !s.Equal(State{Event: "sale", TxID: "r", Time: at(1)}) {
+		t.Errorf("a refund alone comes to %+v", s)
+	}
+	if change := h.Add(claim(Approved, 9, 2).keyed("a"), time.Time{}); change != Recorded {
+		t.Errorf("its sale is %v", change)
+	}
+	if s := h.State(time.Time{}); !s.Payout.Equal(usd(5)) || !s.Time.Equal(at(2)) || s.TxID != "1" {
+		t.Errorf("both come to %+v", s)
+	}
+}
+
+// TestRefundsAloneKeepTheirTime: a record without a sale goes by its age.
+func TestRefundsAloneKeepTheirTime(t *testing.T) {
+	t.Parallel()
+	var h History
+	for i := range 2 * MaxHistory {
+		h.Add(claim(Approved, i, i).refund("a").sent(i), time.Time{})
+	}
+	if s := h.State(time.Time{}); len(h) != MaxHistory || !s.Time.Equal(at(0)) {
+		t.Errorf("%d entries come to %+v", len(h), s)
+	}
+}
+
+func TestRefundsAreBounded(t *testing.T) {
+	t.Parallel()
+	var h History
+	h.Add(claim(Approved, 1000, 1), time.Time{})
+	for i := range 2 * MaxHistory {
+		// Other claims crowd the history; no refund is ever dropped for them.
+		h.Add(claim(Approved, 1000+i%2, i).tx(fmt.Sprint(i)), time.Time{})
+		change := h.Add(claim(Approved, 1, i).refund(fmt.Sprint(i)), time.Time{})
+		if want := map[bool]Change{true: Updated, false: TooManyRefunds}[i < MaxRefunds]; change != want {
+			t.Fatalf("refund %d: %v, want %v", i, change, want)
+		}
+		if len(h) > MaxHistory {
+			t.Fatalf("%d entries", len(h))
+		}
+	}
+	if s := h.State(time.Time{}); !s.Payout.Equal(usd(1001 - MaxRefunds)) {
+		t.Errorf("%v is left", s.Payout)
+	}
+	// What is known can still change.
+	if change := h.Add(claim(Approved, 2, 5000).refund("0"), time.Time{}); change != Updated {
+		t.Errorf("a refund corrected: %v", change)
+	}
+	if change := h.Add(claim(Approved, 1, 1).refund("1"), time.Time{}); change != Duplicate {
+		t.Errorf("a refund repeated: %v", change)
+	}
 }
 
 func BenchmarkHistoryAdd(b *testing.B) {

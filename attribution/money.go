@@ -37,21 +37,23 @@ func parsePlain(s string, maxInt, maxFrac int) (Amount, error) {
 		unsigned = s[1:]
 	}
 	whole, frac, point := strings.Cut(unsigned, ".")
+	var err error
 	switch {
 	case s == "":
 		return Amount{}, errors.New("reading amount: it is empty")
 	case !digits(whole) || point && !digits(frac):
-		return Amount{}, fmt.Errorf("reading amount %q: not a plain decimal number: write it like 12.50", clip(s))
+		err = errors.New("not a plain decimal number: write it like 12.50")
 	case len(whole) > maxInt:
-		return Amount{}, fmt.Errorf("reading amount %q: more than %d digits before the decimal point", clip(s), maxInt)
+		err = fmt.Errorf("more than %d digits before the decimal point", maxInt)
 	case len(frac) > maxFrac:
-		return Amount{}, fmt.Errorf("reading amount %q: more than %d decimals", clip(s), maxFrac)
+		err = fmt.Errorf("more than %d decimals", maxFrac)
+	default:
+		var d decimal.Decimal
+		if d, err = decimal.NewFromString(s); err == nil {
+			return Amount{d: d}, nil
+		}
 	}
-	d, err := decimal.NewFromString(s)
-	if err != nil {
-		return Amount{}, fmt.Errorf("reading amount %q: %w", clip(s), err)
-	}
-	return Amount{d: d}, nil
+	return Amount{}, fmt.Errorf("reading amount %q: %w", clip(s), err)
 }
 
 // digits reports whether s is one or more ASCII digits.

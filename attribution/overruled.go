@@ -10,10 +10,10 @@ const instant = "2006-01-02T15:04:05.999Z07:00"
 // newer, stands. It is empty where the state agrees with the claim.
 func (h History) Overruled(c Claim) string {
 	d := h.decide()
-	if d.top < 0 {
+	if d.top < 0 || c.Refund {
 		return ""
 	}
-	if i := h.keyed(c.Key); i >= 0 {
+	if i := h.keyed(&c); i >= 0 {
 		c = h[i].Claim // a repeat counts from when it was first said
 	}
 	top := &h[d.top].Claim

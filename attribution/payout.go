@@ -42,20 +42,20 @@ func ParsePayout(s string) (Amount, Currency, error) {
 func readPayout(s string) (Amount, Currency, error) {
 	switch {
 	case len(s) > maxPayoutText:
-		return Amount{}, "", fmt.Errorf("longer than %d bytes", maxPayoutText)
+		return Amount{}, "", fmt.Errorf("it is longer than %d bytes, more than any amount", maxPayoutText)
 	case !utf8.ValidString(s):
-		return Amount{}, "", errors.New("not valid UTF-8")
+		return Amount{}, "", errors.New("it holds bytes that are no text (UTF-8)")
 	}
 	s = strings.TrimSpace(strings.Map(plainBlank, s))
 	if s == "" {
 		return Amount{}, "", errors.New("it is empty")
 	}
 	if s[0] == '(' {
-		return Amount{}, "", errors.New("brackets are not read as a sign: write -5.00")
+		return Amount{}, "", errors.New("brackets are not read as a minus sign: write -5.00")
 	}
 	first, last := strings.IndexAny(s, "0123456789"), strings.LastIndexAny(s, "0123456789")
 	if first < 0 {
-		return Amount{}, "", errors.New("it holds no digits")
+		return Amount{}, "", errors.New("there is no number in it: send an amount like 12.50")
 	}
 	// A decimal mark may come first (".5"), but the one in "kr.500" is part of
 	// the word.
@@ -81,7 +81,7 @@ func readPayout(s string) (Amount, Currency, error) {
 	}
 	a, err := ParseAmount(plain)
 	if err != nil {
-		return Amount{}, "", err
+		return Amount{}, "", errors.Unwrap(err) // the text is quoted once
 	}
 	if negative {
 		a = a.Neg()
@@ -123,7 +123,7 @@ func cutSign(prefix string) (rest string, negative bool) {
 func readNumber(body string) (string, error) {
 	for _, r := range body {
 		if !strings.ContainsRune("0123456789., '", r) {
-			return "", fmt.Errorf("unexpected %q in the number", r)
+			return "", fmt.Errorf("%q is not understood in a number: write it like 1234.50", string(r))
 		}
 	}
 	if strings.Trim(body, "0123456789") == "" || strings.Count(body, ".") == 1 && !strings.ContainsAny(body, ", '") {
@@ -137,11 +137,11 @@ func readNumber(body string) (string, error) {
 	}
 	switch len(readings) {
 	case 0:
-		return "", errors.New("its separators group the digits in no known way")
+		return "", errors.New("its commas, points or blanks do not group the digits as people do: write it like 1234.50")
 	case 1:
 		return readings[0], nil
 	}
-	return "", fmt.Errorf("it can mean %s: write a point before the decimals and no other separator",
+	return "", fmt.Errorf("it can mean %s, and is not guessed: write a point before the decimals and nothing between the thousands",
 		strings.Join(readings, " or "))
 }
 

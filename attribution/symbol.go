@@ -40,7 +40,7 @@ func codes(s string) []Currency {
 // each other or say something else.
 func namedCurrency(words []string) (Currency, error) {
 	if len(words) > 2 {
-		return "", errors.New("too many words around the number")
+		return "", errors.New("there is more around the number than a currency: send the amount alone")
 	}
 	var could []Currency
 	for i, w := range words {
@@ -51,7 +51,7 @@ func namedCurrency(words []string) (Currency, error) {
 		if i > 0 {
 			means = slices.DeleteFunc(slices.Clone(means), func(c Currency) bool { return !slices.Contains(could, c) })
 			if len(means) == 0 {
-				return "", fmt.Errorf("%q and %q are different currencies", words[0], w)
+				return "", fmt.Errorf("%q and %q are different currencies: send one of them", clip(words[0]), clip(w))
 			}
 		}
 		could = means
@@ -74,5 +74,5 @@ func meanings(word string) ([]Currency, error) {
 	if c, err := ParseCurrency(word); err == nil {
 		return []Currency{c}, nil
 	}
-	return nil, fmt.Errorf("%q beside the number is no currency", word)
+	return nil, fmt.Errorf("%q beside the number is no currency: send the amount alone, like 12.50", clip(word))
 }

@@ -73,11 +73,11 @@ func (rt *Route) checkToken(header, param string) *Reject {
 	if right == 1 {
 		return nil
 	}
-	detail := "the token is wrong"
+	detail := "the token is wrong: compare the one in the postback URL at the sender with this route's, letter by letter"
 	if bearer == "" && param == "" {
 		detail = fmt.Sprintf("no token: send it as parameter %q or in the header \"Authorization: Bearer <token>\"", tokenParam)
 	}
-	return &Reject{Status: http.StatusUnauthorized, Reason: BadToken, Detail: detail}
+	return unauthorized(BadToken, detail)
 }
 
 func bearerToken(header string) string {
@@ -91,13 +91,17 @@ func bearerToken(header string) string {
 // authenticity names what the route's own authentication, having passed,
 // proves; "" if the route has none and the click ID has to speak for itself.
 func (rt *Route) authenticity() string {
+	var proofs []string
 	switch token, address := len(rt.Tokens) > 0, len(rt.Allow) > 0; {
 	case token && address:
-		return authenticBoth
+		proofs = append(proofs, authenticBoth)
 	case token:
-		return authenticToken
+		proofs = append(proofs, authenticToken)
 	case address:
-		return authenticAddress
+		proofs = append(proofs, authenticAddress)
 	}
-	return ""
+	for _, v := range rt.Verifiers {
+		proofs = append(proofs, v.Name())
+	}
+	return strings.Join(proofs, ", ")
 }

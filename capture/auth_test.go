@@ -27,8 +27,8 @@ func TestReceiveOrder(t *testing.T) {
 		{403, InsecureTransport, func() { a.Secure = true }},
 		{403, AddressNotAllowed, func() { a.Sender = netip.MustParseAddr("::ffff:198.51.100.9") }},
 		{413, BodyTooLarge, func() { body = "{" }},
-		{400, MalformedRequest, func() { body = `{"click_id":"{x}","payout":"x"}` }},
 		{401, BadToken, func() { query = "token=right" }},
+		{400, MalformedRequest, func() { body = `{"click_id":"{x}","payout":"x"}` }},
 	} {
 		r := httptest.NewRequest(method, "/postback?"+query, strings.NewReader(body))
 		_, rej := received(t, rt, r, a)

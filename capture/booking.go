@@ -1,6 +1,7 @@
 package capture
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"time"
@@ -75,11 +76,21 @@ func (s sums) move(old, now *Conversion) {
 	}
 }
 
-// book decides one postback and writes its journal entry.
+// book decides one postback and writes its journal entry, and books what waits
+// for it.
 func book(tx Tx, s sums, p *Postback) error {
+	p.sold = nil
+	decided := bookNew
 	if p.Replays != 0 {
-		return rebook(tx, s, p)
+		decided = rebook
 	}
+	if err := decided(tx, s, p); err != nil {
+		return err
+	}
+	return bookAwaiting(tx, s, p)
+}
+
+func bookNew(tx Tx, s sums, p *Postback) error {
 	e, err := decide(tx, s, p, p.Seq)
 	if err != nil {
 		return err
@@ -126,14 +137,20 @@ func bookRepeated(tx Tx, s sums, p *Postback, e *Entry) error {
 		if err := tx.PutEntry(w); err != nil {
 			return err
 		}
-		if now := again.Result.Conversion; now.ID == p.Result.Conversion.ID {
-			p.Result.Conversion = now
-			if p.Result.Outcome == Recorded {
-				p.Result.Lag = now.Lag()
-			}
-		}
+		p.Result.follow(again.Result.Conversion)
 	}
 	return nil
+}
+
+// follow takes over a later state of the result's own conversion.
+func (r *Result) follow(now *Conversion) {
+	if r.Conversion == nil || now == nil || now.ID != r.Conversion.ID {
+		return
+	}
+	r.Conversion = now
+	if r.Outcome == Recorded {
+		r.Lag = now.Lag()
+	}
 }
 
 // resolve takes e out of quarantine, as it was booked by the entry by.
@@ -173,7 +190,7 @@ func rebook(tx Tx, s sums, p *Postback) error {
 		return err
 	}
 	e.Replays = p.Replays
-	if e.Outcome.Booked() {
+	if e.Outcome.Booked() || e.Outcome == Ignored {
 		waiting.resolve(e)
 		if err := tx.PutEntry(waiting); err != nil {
 			return err
@@ -181,12 +198,30 @@ func rebook(tx Tx, s sums, p *Postback) error {
 		return tx.PutEntry(e)
 	}
 	p.Result.Entry = waiting
-	if waiting.Reason == e.Reason && waiting.Detail == e.Detail && (waiting.HasClick || !e.HasClick) {
+	return waiting.waitOn(tx, e)
+}
+
+// waitOn notes why e still waits, which was decided anew as by.
+func (e *Entry) waitOn(tx Tx, by *Entry) error {
+	named := e.HasClick || !by.HasClick
+	claim := e.Claim
+	if len(by.Awaits) > 0 {
+		claim = by.Claim // as it can be read today, since nobody will read it again
+	}
+	if named && e.Reason == by.Reason && e.Detail == by.Detail && slices.Equal(e.Awaits, by.Awaits) && sameClaim(e.Claim, claim) {
 		return nil
 	}
-	waiting.Reason, waiting.Detail, waiting.Campaign = e.Reason, e.Detail, e.Campaign
-	waiting.name(e)
-	return tx.PutEntry(waiting)
+	e.Reason, e.Detail, e.Campaign, e.Notes = by.Reason, by.Detail, by.Campaign, by.Notes
+	e.Awaits, e.Claim = by.Awaits, claim
+	e.name(by)
+	return tx.PutEntry(e)
+}
+
+// sameClaim tells whether both are stored alike.
+func sameClaim(a, b attribution.Claim) bool {
+	x, err := recordEnc.Marshal(a)
+	y, failed := recordEnc.Marshal(b)
+	return err == nil && failed == nil && bytes.Equal(x, y)
 }
 
 // decide books one postback and returns its journal entry; claimed is the
@@ -199,11 +234,20 @@ func decide(tx Tx, s sums, p *Postback, claimed uint64) (*Entry, error) {
 	p.Result = Result{}
 	e := &Entry{
 		Seq: p.Seq, Time: p.Time.Truncate(time.Millisecond), Route: p.Route, Click: p.Ref, HasClick: p.HasRef, Key: p.Key,
-		Claim: p.Claim, Authentic: p.Authentic, Sender: p.Sender, Raw: p.Raw,
+		Claim: p.Claim, Authentic: p.Authentic, Sender: p.Sender, Raw: p.Raw, Notes: p.Notes,
 	}
-	if !p.HasRef {
+	var err error
+	switch {
+	case p.Ignored != "":
+		err = ignore(tx, p, e)
+	case p.ByTxID:
+		err = bookByTxID(tx, s, p, e)
+	case !p.HasRef:
 		p.quarantine(p.Problem, p.ProblemDetail)
-	} else if err := bookClick(tx, s, p, e); err != nil {
+	default:
+		err = bookClick(tx, s, p, e, nil)
+	}
+	if err != nil {
 		return nil, err
 	}
 	e.Outcome, e.Reason, e.Detail = p.Result.Outcome, p.Result.Reason, p.Result.Detail
@@ -219,161 +263,17 @@ func (p *Postback) quarantine(reason Reason, detail string) {
 	p.Result.Outcome, p.Result.Reason, p.Result.Detail = Quarantined, reason, detail
 }
 
-// bookClick decides a postback that names a click with a genuine ID.
-func bookClick(tx Tx, s sums, p *Postback, e *Entry) error {
-	sub, err := subjectOf(tx, p)
-	if err != nil || sub == nil {
-		return err
-	}
-	conv := sub.conv
-	e.Campaign = conv.Campaign
-	p.Result.Test = conv.Test
-
-	if p.OnlyCampaign != "" && conv.Campaign != p.OnlyCampaign {
-		p.quarantine(WrongCampaign, fmt.Sprintf("the click belongs to campaign %q, and this route takes only %q",
-			conv.Campaign, p.OnlyCampaign))
+// ignore notes a postback that there is nothing to book of.
+func ignore(tx Tx, p *Postback, e *Entry) error {
+	p.Result.Outcome, p.Result.Detail = Ignored, p.Ignored
+	if !p.HasRef {
 		return nil
 	}
-	if p.Problem != "" {
-		p.quarantine(p.Problem, p.ProblemDetail)
-		return nil
+	sub, err := subjectOf(tx, p, nil)
+	if sub != nil {
+		e.Campaign, p.Result.Test = sub.conv.Campaign, sub.conv.Test
 	}
-	if !p.Claim.SentAt.IsZero() {
-		if err := attribution.CheckTime(p.Claim.SentAt, conv.ClickTime, p.Claim.ReceivedAt); err != nil {
-			p.quarantine(BadTime, err.Error())
-			return nil
-		}
-	}
-	claim := p.Claim
-	if sub.corrects {
-		claim = correction(claim, sub.conv)
-		e.Claim = claim
-	}
-	rules := p.Rules.Campaign(conv.Campaign)
-	if !claim.HasPayout && rules.Payout.Currency != "" {
-		claim.Payout, claim.HasPayout, claim.Implied = rules.Payout, true, true
-	}
-	old, id := sub.conv, sub.conv.ID
-	if !sub.corrects {
-		if old, id, err = match(tx, p, &claim, rules.Dedup); err != nil {
-			return err
-		}
-	}
-	if old == nil && (sub.clickGone || p.Rules.ClickExpired(conv.ClickTime, p.Claim.ReceivedAt)) {
-		p.quarantineExpired(conv.ClickTime)
-		return nil
-	}
-	return p.add(tx, s, conv, old, id, claim, rules)
-}
-
-// add adds the claim to its conversion, which may be new.
-func (p *Postback) add(tx Tx, s sums, conv, old *Conversion, id attribution.ConversionID,
-	claim attribution.Claim, rules CampaignRules,
-) error {
-	conv = renewed(conv, old, id, rules.Dedup)
-	deadline := attribution.Deadline(conv.ClickTime, rules.Window)
-	if old != nil && old.State.Booked {
-		deadline = time.Time{} // what is booked stays so, also under a shorter window
-	}
-	said := conv.History.Knows(claim.Key)
-	parked := conv.Parked
-	waiting := slices.Contains(parked, claim.Seq)
-	add := conv.History.Add
-	if p.Replays != 0 && (waiting || conv.History.Holds(claim.Seq)) {
-		add = conv.History.AddAgain
-	}
-	change := add(claim, deadline)
-	conv.State = conv.History.State(deadline)
-	switch {
-	case !conv.State.Booked && !waiting && len(parked) < attribution.MaxHistory:
-		conv.Parked = append(slices.Clone(parked), claim.Seq)
-	case conv.State.Booked && (old == nil || !old.State.Booked):
-		// Also where the claim says nothing new, but the window is longer now.
-		change, conv.Parked = attribution.Recorded, nil
-	}
-	if err := tx.PutConversion(conv, old); err != nil {
-		return err
-	}
-	s.move(old, conv)
-
-	r := &p.Result
-	switch change {
-	case attribution.OutsideWindow:
-		p.quarantine(OutsideWindow, fmt.Sprintf("the conversion of %s is more than %s after its click of %s",
-			stamp(conv.State.Time), days(rules.Window), stamp(conv.ClickTime)))
-		return nil
-	case attribution.Recorded:
-		r.Outcome, r.Lag = Recorded, conv.Lag()
-		if err := release(tx, conv.ID, parked, p.Seq); err != nil {
-			return err
-		}
-	case attribution.Updated:
-		r.Outcome = Updated
-	default:
-		r.Outcome, r.Detail = Duplicate, conv.History.Overruled(claim)
-		if r.Detail != "" && said && p.Authentic == authenticImport {
-			r.Detail += "; the same line was imported before: to say it again, give it the time from which it is to hold"
-		}
-	}
-	r.Conversion = conv
-	return nil
-}
-
-// renewed returns the conversion as it was, to be changed, or a new one of the
-// same click.
-func renewed(click, old *Conversion, id attribution.ConversionID, mode attribution.Dedup) *Conversion {
-	if old == nil {
-		c := *click
-		c.ID, c.Dedup = id, mode
-		c.History, c.State, c.Parked = nil, attribution.State{}, nil
-		return &c
-	}
-	c := *old
-	c.History = slices.Clone(old.History)
-	return &c
-}
-
-// release takes out of quarantine what waited there because it was outside
-// the window, now that the conversion turns out to have been inside.
-func release(tx Tx, id attribution.ConversionID, parked []uint64, by uint64) error {
-	for _, seq := range parked {
-		e, err := tx.Entry(seq)
-		if err != nil {
-			return err
-		}
-		if e == nil || !e.Waiting() || e.Reason != OutsideWindow {
-			continue
-		}
-		e.Resolved, e.Conversion = by, id
-		if err := tx.PutEntry(e); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (p *Postback) quarantineNoClick() {
-	minted := p.Ref.Time()
-	if p.Rules.ClickExpired(minted, p.Claim.ReceivedAt) {
-		p.quarantineExpired(minted)
-		return
-	}
-	p.quarantine(UnknownClick, fmt.Sprintf(
-		"the click ID is genuine, made at %s, but no click is stored under it", stamp(minted)))
-}
-
-func (p *Postback) quarantineExpired(click time.Time) {
-	p.quarantine(ExpiredClick, fmt.Sprintf(
-		"the click is of %s, and clicks are kept for %s", stamp(click), days(p.Rules.Retain.Clicks)))
-}
-
-func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
-
-// days writes a duration as people write windows: "30d", else as Go does.
-func days(d time.Duration) string {
-	const day = 24 * time.Hour
-	if d >= day && d%day == 0 {
-		return fmt.Sprintf("%dd", d/day)
-	}
-	return d.String()
+	// Whether the click is known makes no difference.
+	p.Result.Outcome, p.Result.Reason, p.Result.Detail = Ignored, "", p.Ignored
+	return err
 }

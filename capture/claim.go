@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,20 +20,64 @@ const (
 	cutTxID = 200
 )
 
+// fieldValues are the values of a postback's fields.
+type fieldValues [slotCount]struct {
+	value string
+	macro bool // it was a macro and has been noted as the problem
+}
+
+// fieldsOf takes the fields of a message of this kind from what was found.
+func (rt *Route) fieldsOf(f *found, k *kind) (v fieldValues) {
+	for s := range slotCount {
+		v[s].value = rt.text(s, f.first(k.fieldOf(rt, s)))
+	}
+	return v
+}
+
+// txids are the transaction IDs of all parameters that can have one, best first:
+// some senders give a payment several names.
+func (rt *Route) txids(f *found, k *kind) (list []string) {
+	for _, n := range k.fieldOf(rt, slotTxID) {
+		value := f.values[n].value
+		if value == "" || IsMacro(value) {
+			continue
+		}
+		txid := shortTxID(rt.text(slotTxID, value))
+		if len(list) < maxTxIDs && !slices.Contains(list, txid) {
+			list = append(list, txid)
+		}
+	}
+	return list
+}
+
+// text makes a value text. What names a conversion or a message keeps its bytes
+// apart, spelled out, since two names must not become one.
+func (rt *Route) text(s slot, value string) string {
+	switch s {
+	case slotTxID, slotEvent, slotMessageID:
+		return rt.spell(value)
+	}
+	return strings.ToValidUTF8(value, "\uFFFD")
+}
+
 // readClaim reads what the postback says. What cannot be read is left empty in
 // the Claim, and the first such thing becomes the Problem.
-func (rt *Route) readClaim(p *Postback, f *found) {
-	rt.noteMacros(p, f)
+func (rt *Route) readClaim(p *Postback, k *kind, v *fieldValues, f *found) {
+	rt.noteMacros(p, k, v)
 	c := &p.Claim
 	c.ReceivedAt = p.Time
-	c.Event = rt.event(f)
-	c.TxID = shortTxID(rt.spell(f[slotTxID].value))
-	rt.readStatus(p, f)
-	rt.readPayout(p, f)
-	if v := f[slotTime].value; v != "" {
-		t, err := attribution.ReadTime(v)
+	c.Event = rt.event(p, k, v)
+	c.TxID = shortTxID(v[slotTxID].value)
+	c.Key = shortTxID(v[slotMessageID].value)
+	rt.readStatus(p, k, v)
+	rt.readMoney(p, k, v, f)
+	if text := v[slotTime].value; text != "" {
+		t, err := attribution.ReadTime(text)
 		if err != nil {
-			p.note(BadTime, err.Error())
+			t, err = mended(p, FieldTime, text, attribution.ReadTime, err)
+		}
+		if err != nil {
+			p.note(BadTime, because(FieldTime, text, err))
 		} else {
 			c.SentAt = t.Truncate(time.Millisecond)
 		}
@@ -41,26 +86,35 @@ func (rt *Route) readClaim(p *Postback, f *found) {
 
 // noteMacros takes out the values that are macros, except where the route
 // does not look at the sender's value at all.
-func (rt *Route) noteMacros(p *Postback, f *found) {
-	for s := slotTxID; s <= slotTime; s++ {
-		v := &f[s]
-		fixed := s == slotEvent && rt.Event != "" ||
-			(s == slotPayout || s == slotCurrency) && rt.Payout.Currency != ""
-		if !fixed && isMacro(v.value) {
-			p.note(UnresolvedMacro, macroDetail(Fields[s], v.value))
-			v.value, v.macro = "", true
+func (rt *Route) noteMacros(p *Postback, k *kind, v *fieldValues) {
+	refund := k != nil && k.Refund
+	for s := slotTxID; s < slotCount; s++ {
+		fixed := false
+		switch s {
+		case slotEvent:
+			fixed = rt.Event != "" || k != nil && k.Event != ""
+		case slotStatus:
+			fixed = k != nil && k.Status != 0
+		case slotPayout, slotCurrency:
+			fixed = rt.Payout.Currency != "" && !refund
+		}
+		if !fixed && IsMacro(v[s].value) {
+			p.note(UnresolvedMacro, macroDetail(Fields[s], v[s].value))
+			v[s].value, v[s].macro = "", true
 		}
 	}
 }
 
-func (rt *Route) event(f *found) string {
+func (rt *Route) event(p *Postback, k *kind, v *fieldValues) string {
 	switch {
 	case rt.Event != "":
 		return rt.Event
-	case f[slotEvent].macro:
+	case k != nil && k.Event != "":
+		return k.Event
+	case v[slotEvent].macro:
 		return ""
-	case f[slotEvent].value != "":
-		return cutString(rt.spell(f[slotEvent].value), maxEvent)
+	case v[slotEvent].value != "":
+		return cutString(plainEvent(p, v[slotEvent].value), maxEvent)
 	}
 	return DefaultEvent
 }
@@ -84,24 +138,30 @@ func shortTxID(v string) string {
 	return cutString(v, cutTxID) + hex.EncodeToString(sum[:])[:maxTxID-cutTxID]
 }
 
-func (rt *Route) readStatus(p *Postback, f *found) {
-	word := f[slotStatus].value
-	if f[slotStatus].macro {
+func (rt *Route) readStatus(p *Postback, k *kind, v *fieldValues) {
+	word := v[slotStatus].value
+	switch {
+	case k != nil && k.Status != 0:
+		p.Claim.Status = k.Status
 		return
-	}
-	if word == "" {
+	case v[slotStatus].macro:
+		return
+	case word == "":
 		p.Claim.Status = attribution.Approved
 		return
 	}
-	if len(word) <= maxStatusWord {
-		if st, ok := rt.statuses[strings.ToLower(word)]; ok {
-			p.Claim.Status = st
-			return
-		}
-		if st, err := attribution.ParseStatus(word); err == nil {
-			p.Claim.Status = st
-			return
-		}
+	words := rt.statuses
+	if k != nil {
+		words = k.statuses
+	}
+	read := func(word string) (attribution.Status, error) { return readStatusWord(words, word) }
+	st, err := read(word)
+	if err != nil {
+		st, err = mended(p, FieldStatus, word, read, err)
+	}
+	if err == nil {
+		p.Claim.Status = st
+		return
 	}
 	shown := echo(word)
 	arg := shown
@@ -110,62 +170,4 @@ func (rt *Route) readStatus(p *Postback, f *found) {
 	}
 	p.note(UnmappedStatus, fmt.Sprintf(
 		"status is %q, which this route does not know: map it, for example with statuses { approved %s }", shown, arg))
-}
-
-// readPayout reads payout and currency; neither is booked without the other.
-func (rt *Route) readPayout(p *Postback, f *found) {
-	c := &p.Claim
-	if rt.Payout.Currency != "" {
-		c.Payout, c.HasPayout = rt.Payout, true
-		return
-	}
-	text, code := f[slotPayout].value, f[slotCurrency].value
-	var amount attribution.Amount
-	var currency, named attribution.Currency
-	readable := text != ""
-	if readable {
-		var err error
-		if amount, currency, err = attribution.ParsePayout(text); err != nil {
-			p.note(BadPayout, err.Error())
-			readable = false
-		}
-	}
-	if code != "" {
-		var err error
-		if named, err = attribution.ParseCurrency(code); err != nil {
-			p.note(BadCurrency, err.Error())
-			readable = false
-		}
-	}
-	if !readable || f[slotCurrency].macro {
-		return
-	}
-	inText := currency != ""
-	if !inText {
-		currency = named
-	}
-	if currency == "" {
-		currency = rt.Currency
-	}
-	switch {
-	case currency == "":
-		p.note(BadCurrency, fmt.Sprintf("payout is %q without a currency: have the sender name one, "+
-			"or set it for this route, for example with currency USD", echo(text)))
-	case named != "" && named != currency:
-		p.note(BadCurrency, fmt.Sprintf("payout is %q, but the currency sent with it is %s", echo(text), named))
-	case !inText && !agrees(text, currency):
-		p.note(BadCurrency, fmt.Sprintf("payout is %q, which cannot be in %s", echo(text), currency))
-	default:
-		c.Payout, c.HasPayout = attribution.Money{Amount: amount, Currency: currency}, true
-	}
-}
-
-// agrees tells whether a sign beside the number that names no currency by
-// itself, such as $, can mean this one.
-func agrees(text string, c attribution.Currency) bool {
-	if strings.Trim(text, "0123456789.,-+") == "" {
-		return true
-	}
-	_, _, err := attribution.ParsePayout(text + " " + string(c))
-	return err == nil
 }

@@ -38,10 +38,13 @@ const (
 	FlagCut
 	// FlagErased marks a click whose visitor was erased.
 	FlagErased
+	// FlagMacro marks a click of which a value is a macro that the traffic
+	// source did not replace.
+	FlagMacro
 )
 
 // flagNames are in the order of the bits.
-var flagNames = [...]string{"bot", "prefetch", "early_data", "test", "cut", "erased"}
+var flagNames = [...]string{"bot", "prefetch", "early_data", "test", "cut", "erased", "unresolved_macro"}
 
 // Names lists the flags that are set, for people and for JSON.
 func (f ClickFlags) Names() []string {
@@ -110,6 +113,29 @@ func find(params []Param, name string) string {
 	}
 	return ""
 }
+
+// Macro returns the first value of the click that is a macro which the traffic
+// source did not replace, and the parameter or sub-ID that has it.
+func (c *Click) Macro() (name, value string) {
+	eachMacro(c.Source, c.Subs, c.Kept, func(n, v string) bool {
+		name, value = n, v
+		return false
+	})
+	return name, value
+}
+
+// MarkMacros sets [FlagMacro] if a value of the click is an unresolved macro.
+// The value stays: the visit is a real one, and a row of a report that bears
+// the macro's name says what is wrong better than an empty one. It allocates
+// nothing where there is nothing like a macro.
+func (c *Click) MarkMacros() {
+	if name, _ := c.Macro(); name != "" {
+		c.Flags |= FlagMacro
+	}
+}
+
+// Notes say in sentences what is wrong with the click's values, for its owner.
+func (c *Click) Notes() []string { return macroNotes(c.Flags, c.Source, c.Subs, c.Kept) }
 
 // Dims returns the click's dimensions for a report.
 func (c *Click) Dims() attribution.Dims {

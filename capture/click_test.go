@@ -184,3 +184,46 @@ func TestAddressMode(t *testing.T) {
 		t.Error("half is a mode")
 	}
 }
+
+// A click whose traffic source left a macro in is kept as it is and flagged.
+func TestMarkMacros(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		click       capture.Click
+		name, value string
+		notes       int
+	}{
+		{capture.Click{Source: "{placement}"}, "source", "{placement}", 1},
+		{capture.Click{Source: "a", Subs: []capture.Param{{Name: "sub1", Value: "x"}, {Name: "sub2", Value: "[[[x]]]"}}}, "sub2", "[[[x]]]", 1},
+		{capture.Click{
+			Source: "__PLACEMENT__", Kept: []capture.Param{{Name: "utm_source", Value: "__PLACEMENT__"}, {Name: "gclid", Value: "%7Bgclid%7D"}},
+		}, "source", "__PLACEMENT__", 2},
+		{capture.Click{Campaign: "{x}", Source: "Newsletter 3", Subs: []capture.Param{{Name: "sub1", Value: "100%"}}}, "", "", 0},
+	} {
+		c := tc.click
+		c.MarkMacros()
+		name, value := c.Macro()
+		flagged := slices.Contains(c.Flags.Names(), "unresolved_macro")
+		if name != tc.name || value != tc.value || len(c.Notes()) != tc.notes || flagged != (tc.name != "") || !c.Flags.Counted() || c.Source != tc.click.Source {
+			t.Errorf("%+v: macro %q in %q, flags %v, notes %q", tc.click, value, name, c.Flags.Names(), c.Notes())
+		}
+	}
+	many := capture.Click{}
+	for i := range 50 {
+		many.Subs = append(many.Subs, capture.Param{Name: "s", Value: "{" + strings.Repeat("x", i+1) + "}"})
+	}
+	many.MarkMacros()
+	if n := len(many.Notes()); n == 0 || n > 5 {
+		t.Errorf("%d notes", n)
+	}
+}
+
+func TestMarkMacrosCostsNothing(t *testing.T) {
+	c := capture.Click{
+		Source: "newsletter", Subs: []capture.Param{{Name: "sub1", Value: "abc-1"}, {Name: "sub2", Value: "x_y"}},
+		Kept: []capture.Param{{Name: "utm_campaign", Value: "spring sale"}, {Name: "gclid", Value: strings.Repeat("Cj0KCQ_-", 40)}},
+	}
+	if n := testing.AllocsPerRun(100, c.MarkMacros); n != 0 || c.Flags != 0 {
+		t.Errorf("%v allocations, flags %v; want none", n, c.Flags.Names())
+	}
+}

@@ -5,11 +5,13 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
 
 	"github.com/caddy-capture/caddy-capture/attribution"
+	"github.com/caddy-capture/caddy-capture/capture/signature"
 )
 
 const (
@@ -24,14 +26,15 @@ const (
 // for serving.
 func (rt *Route) Compile() error {
 	for _, step := range []func() error{
-		rt.compileFields, rt.compileStatuses, rt.compileMoney, rt.compileTokens, rt.compileAllow,
+		rt.compileTokens, rt.compileAllow, rt.compileVerifiers, rt.compileFields, rt.compileStatuses, rt.compileKinds,
+		rt.compileMoney,
 	} {
 		if err := step(); err != nil {
 			return err
 		}
 	}
-	if v := rt.Event; v != strings.TrimSpace(v) || len(v) > maxEvent || isMacro(v) || v != strings.ToValidUTF8(v, "") {
-		return fmt.Errorf("event is %q: allowed are up to %d bytes without blanks around them, and no macro", echo(v), maxEvent)
+	if err := checkEvent(rt.Event); err != nil {
+		return err
 	}
 	if rt.MaxBody == 0 {
 		rt.MaxBody = DefaultMaxBody
@@ -45,57 +48,147 @@ func (rt *Route) Compile() error {
 	return nil
 }
 
-func (rt *Route) compileFields() error {
-	fields := DefaultFields()
-	for f, names := range rt.Fields {
-		if !slices.Contains(Fields, f) {
-			return fmt.Errorf("fields: %q is no field: allowed are %s", echo(string(f)), joined(Fields))
+func (rt *Route) compileVerifiers() error {
+	rt.decoders, rt.secrets = nil, nil
+	for _, v := range rt.Verifiers {
+		if v == nil {
+			return errors.New("verifiers: one is nil")
 		}
-		if len(names) == 0 {
-			return fmt.Errorf("fields: %s has no parameter name: name at least one", f)
+		if d, ok := v.(signature.Decoder); ok {
+			rt.decoders = append(rt.decoders, d)
 		}
-		fields[f] = slices.Clone(names)
-	}
-	wanted := make(map[string][]target)
-	add := func(s slot, index int, name string) {
-		lower := strings.ToLower(name)
-		wanted[lower] = append(wanted[lower], target{slot: s, index: index, name: name})
-	}
-	for s, f := range Fields {
-		for i, name := range fields[f] {
-			if name == "" || len(name) > maxParamName || name != strings.TrimSpace(name) || name != strings.ToValidUTF8(name, "") {
-				return fmt.Errorf("fields: %s: parameter name %q: allowed are 1 to %d bytes without blanks around them",
-					f, echo(name), maxParamName)
-			}
-			// What the journal shows of a field must not be the secret.
-			if len(rt.Tokens) > 0 && strings.EqualFold(name, tokenParam) {
-				return fmt.Errorf("fields: %s: parameter name %q is taken by the route's token: choose another", f, name)
-			}
-			add(slot(s), i, name)
+		if m, ok := v.(signature.Masker); ok {
+			rt.secrets = append(rt.secrets, m.Secrets()...)
 		}
 	}
-	add(slotToken, 0, tokenParam)
-	rt.Fields, rt.wanted = fields, wanted
+	rt.shielded = slices.Clone(rt.secrets)
+	if len(rt.Tokens) > 0 {
+		rt.secrets = append(rt.secrets, tokenParam)
+	}
+	if rt.Memory == nil && len(rt.Verifiers) > 0 {
+		rt.Memory = new(signature.Memory)
+	}
+	rt.proof = rt.authenticity()
 	return nil
 }
 
-func (rt *Route) compileStatuses() error {
-	statuses := make(map[string]attribution.Status, len(rt.Statuses))
-	for word, st := range rt.Statuses {
+func (rt *Route) compileFields() (err error) {
+	fields := DefaultFields()
+	maps.Copy(fields, rt.Fields)
+	rt.match, rt.unwrap, rt.all = matcher{}, nil, nil
+	if rt.fields, err = rt.fieldParams(rt.Fields, fields); err != nil {
+		return err
+	}
+	if rt.Unwrap != "" {
+		n, err := rt.param(rt.Unwrap)
+		if err != nil {
+			return fmt.Errorf("unwrap: %w", err)
+		}
+		if p := rt.match.params[n]; p.plain == "" || p.query != "" {
+			return fmt.Errorf("unwrap is %q: it takes the plain name of a form's field", rt.Unwrap)
+		}
+		rt.unwrap = []int{n}
+	}
+	rt.Fields = fields
+	rt.all = rt.match.several(rt.fields[slotClickID])
+	if rt.major, err = rt.majors(); err != nil {
+		return err
+	}
+	if len(rt.Kinds) == 0 { // else some of them have it elsewhere
+		rt.match.txids = rt.fields[slotTxID]
+	}
+	n, err := rt.match.add(tokenParam)
+	rt.token = []int{n}
+	return err
+}
+
+// fieldParams registers the parameters of fields in the matcher; those in
+// named are the configuration's own and must have some.
+func (rt *Route) fieldParams(named, fields map[Field][]string) (out fieldParams, err error) {
+	for f, names := range named {
+		if !slices.Contains(Fields, f) {
+			return out, fmt.Errorf("fields: %q is no field: allowed are %s", echo(string(f)), joined(Fields))
+		}
+		if len(names) == 0 {
+			return out, fmt.Errorf("fields: %s has no parameter name: name at least one", f)
+		}
+	}
+	for s, f := range Fields {
+		for _, name := range fields[f] {
+			n, err := rt.param(name)
+			if err != nil {
+				return out, fmt.Errorf("fields: %s: %w", f, err)
+			}
+			out[s] = append(out[s], n)
+		}
+	}
+	return out, nil
+}
+
+// majors registers the parameters whose amounts are never in minor units.
+func (rt *Route) majors() (out []int, err error) {
+	for _, name := range rt.Major {
+		n, err := rt.param(name)
+		if err != nil {
+			return nil, fmt.Errorf("amounts in major units: %w", err)
+		}
+		out = append(out, n)
+	}
+	return out, nil
+}
+
+// param registers a parameter whose value the journal may show, so it must
+// not be a secret.
+func (rt *Route) param(name string) (int, error) {
+	n, err := rt.match.add(name)
+	if err != nil {
+		return 0, err
+	}
+	for _, secret := range rt.secrets {
+		if strings.EqualFold(name, secret) {
+			return 0, fmt.Errorf("parameter name %q is taken by the route's %s: choose another", name, secretName(secret))
+		}
+	}
+	return n, nil
+}
+
+func secretName(param string) string {
+	if param == tokenParam {
+		return "token"
+	}
+	return "signature"
+}
+
+func (rt *Route) compileStatuses() (err error) {
+	rt.statuses, err = foldStatuses(rt.Statuses)
+	return err
+}
+
+// foldStatuses returns the words in lower case.
+func foldStatuses(words map[string]attribution.Status) (map[string]attribution.Status, error) {
+	statuses := make(map[string]attribution.Status, len(words))
+	for word, st := range words {
 		lower := strings.ToLower(strings.TrimSpace(word))
 		if lower == "" || len(lower) > maxStatusWord {
-			return fmt.Errorf("statuses: word %q for %v: allowed are 1 to %d bytes", echo(word), st, maxStatusWord)
+			return nil, fmt.Errorf("statuses: word %q for %v: allowed are 1 to %d bytes", echo(word), st, maxStatusWord)
 		}
 		if st < attribution.Pending || st > attribution.Reversed {
-			return fmt.Errorf("statuses: %q means status number %d: allowed are approved, pending, rejected and reversed",
+			return nil, fmt.Errorf("statuses: %q means status number %d: allowed are approved, pending, rejected and reversed",
 				echo(word), uint8(st))
 		}
 		if old, ok := statuses[lower]; ok && old != st {
-			return fmt.Errorf("statuses: %q means both %v and %v: choose one", echo(lower), min(old, st), max(old, st))
+			return nil, fmt.Errorf("statuses: %q means both %v and %v: choose one", echo(lower), min(old, st), max(old, st))
 		}
 		statuses[lower] = st
 	}
-	rt.statuses = statuses
+	return statuses, nil
+}
+
+// checkEvent checks an event of the configuration.
+func checkEvent(v string) error {
+	if v != strings.TrimSpace(v) || len(v) > maxEvent || IsMacro(v) || v != strings.ToValidUTF8(v, "") {
+		return fmt.Errorf("event is %q: allowed are up to %d bytes without blanks around them, and no macro", echo(v), maxEvent)
+	}
 	return nil
 }
 

@@ -30,13 +30,13 @@ func (c *Conversion) Erase() bool {
 func (e *Entry) Erase() bool {
 	waiting := e.Waiting()
 	r := &e.Raw
-	if !waiting && e.Sender == "" && e.Detail == "" && r.Host == "" && r.URI == "" && r.ContentType == "" &&
+	if !waiting && e.Sender == "" && e.Detail == "" && len(e.Notes) == 0 && r.Host == "" && r.URI == "" && r.ContentType == "" &&
 		r.UserAgent == "" && len(r.Body) == 0 {
 		return false
 	}
 	if waiting {
 		e.Resolved = e.Seq
 	}
-	e.Sender, e.Detail, e.Raw = "", "", Raw{Method: r.Method}
+	e.Sender, e.Detail, e.Notes, e.Raw = "", "", nil, Raw{Method: r.Method}
 	return true
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"mime"
 	"mime/multipart"
+	"net/http"
 	"slices"
 	"strings"
 )
@@ -20,7 +21,7 @@ const (
 	maxParts = 256
 )
 
-// slot is a place in found: a field's position in Fields, or the token's.
+// slot is a field's position in Fields.
 type slot uint8
 
 const (
@@ -31,66 +32,16 @@ const (
 	slotEvent
 	slotStatus
 	slotTime
-	slotToken
+	slotMessageID
 	slotCount
 )
 
-// target is one use of a parameter name: the index-th choice for a slot.
-type target struct {
-	slot  slot
-	index int
-	name  string // as configured; exact matches go first
-}
-
-// origin says where a parameter came from; the lower goes first.
-type origin int
-
-const (
-	fromQuery origin = 0
-	fromBody  origin = 2
-	origins   origin = 4 // each of the two matched exactly, then by case folding
-)
-
-// found is the best value so far for each slot. Parameters are matched as they
-// are read, in one pass, so that a request with many of them costs no more
-// than its length.
-type found [slotCount]struct {
-	rank  int // 0: nothing found; else lower is better
-	value string
-	macro bool // the value was a macro and has been noted as the problem
-}
-
-// put offers a parameter. Of equally good ones the first non-empty wins. It is
-// made text, except where it is part of a conversion's name: see spell.
-func (f *found) put(targets []target, name, value string, from origin) {
-	if value = strings.TrimSpace(value); value == "" {
-		return
-	}
-	for i := range targets {
-		t := &targets[i]
-		rank := t.index*int(origins) + int(from) + 1
-		if t.name != name {
-			rank++
-		}
-		if s := &f[t.slot]; s.rank == 0 || rank < s.rank {
-			s.rank, s.value = rank, value
-			if t.slot != slotTxID && t.slot != slotEvent {
-				s.value = strings.ToValidUTF8(value, "\uFFFD")
-			}
-		}
-	}
-}
-
-// targets returns what a parameter's name is wanted for.
-func (rt *Route) targets(name string) []target {
-	if len(name) > maxParamName {
-		return nil
-	}
-	return rt.wanted[strings.ToLower(name)]
-}
+// fieldParams are the parameters of each field, first choice first, by their
+// numbers in a matcher.
+type fieldParams [slotCount][]int
 
 // collectForm reads a query or a form body. It never fails: see unescape.
-func (rt *Route) collectForm(f *found, form string, from origin) {
+func (f *found) collectForm(form string, from origin) {
 	for form != "" {
 		var pair string
 		pair, form, _ = strings.Cut(form, "&")
@@ -99,29 +50,22 @@ func (rt *Route) collectForm(f *found, form string, from origin) {
 			continue
 		}
 		name = unescape(name)
-		if targets := rt.targets(name); targets != nil {
+		if targets := f.targets(name); targets != nil {
 			f.put(targets, name, unescapeValue(value), from)
 		}
 	}
 }
 
-func (rt *Route) collectBody(f *found, contentType string, codings []string, body []byte) error {
-	if len(body) == 0 {
-		return nil
-	}
-	for _, coding := range codings {
-		if coding = strings.TrimSpace(coding); coding != "" && !strings.EqualFold(coding, "identity") {
-			return fmt.Errorf("it is compressed (Content-Encoding: %s): send it plain", echo(strings.ToValidUTF8(coding, "\uFFFD")))
-		}
-	}
+// collectBody reads a body of any kind.
+func (f *found) collectBody(contentType string, body []byte) error {
 	switch kindOf(contentType, body) {
 	case formBody:
-		rt.collectForm(f, string(body), fromBody)
+		f.collectForm(string(body), fromBody)
 	case jsonBody:
-		return rt.collectJSON(f, body)
+		return f.collectJSON(body)
 	case multipartBody:
 		return eachPart(contentType, body, func(name string, part io.Reader) error {
-			targets := rt.targets(name)
+			targets := f.targets(name)
 			if targets == nil {
 				return nil
 			}
@@ -136,40 +80,54 @@ func (rt *Route) collectBody(f *found, contentType string, codings []string, bod
 	return nil
 }
 
-// collectJSON reads a JSON body. A transaction ID that is neither text nor a
-// number is refused unless another one is there: without it, or with the word
-// "true" in its place, sales would be taken for one another. Elsewhere objects
-// are passed over, for what is inside them has names of its own, and words are
-// words that the route can know.
-func (rt *Route) collectJSON(f *found, body []byte) error {
+func (f *found) collectJSON(doc []byte) error {
 	var odd string // the parameter that should have been a transaction ID
-	isTxID := func(t target) bool { return t.slot == slotTxID }
-	w := jsonWalk{
-		leaf: func(path, value []byte) {
-			name := string(path)
-			targets := rt.targets(name)
-			if value[0] == 't' || value[0] == 'f' {
-				if slices.ContainsFunc(targets, isTxID) {
-					odd = name
-					targets = slices.DeleteFunc(slices.Clone(targets), isTxID)
-				}
+	w := jsonWalk{leaf: func(path, value []byte) {
+		name := string(path)
+		targets := f.targets(name)
+		if value[0] == 't' || value[0] == 'f' {
+			if slices.ContainsFunc(targets, f.isTxID) {
+				odd = name
+				targets = slices.DeleteFunc(slices.Clone(targets), f.isTxID)
 			}
-			if len(targets) > 0 {
-				f.put(targets, name, jsonText(value), fromBody)
-			}
-		},
-		container: func(path []byte) {
-			if slices.ContainsFunc(rt.targets(string(path)), isTxID) {
+		}
+		if len(targets) > 0 {
+			f.put(targets, name, jsonText(value), fromBody)
+		}
+	}}
+	if len(f.txids) > 0 {
+		w.container = func(path []byte) {
+			if slices.ContainsFunc(f.targets(string(path)), f.isTxID) {
 				odd = string(path)
 			}
-		},
+		}
 	}
-	if err := w.walk(body); err != nil {
+	if f.paths != nil {
+		w.track = newPathTracker(f)
+	}
+	if err := w.walk(doc); err != nil {
 		return err
 	}
-	if odd != "" && f[slotTxID].value == "" {
+	if odd != "" && f.first(f.txids) == "" {
 		return fmt.Errorf("the transaction ID in %q is neither text nor a number: send one that is, "+
 			"or name where it is, for example with fields { txid %s.id }", echo(odd), echo(odd))
+	}
+	return nil
+}
+
+// isTxID tells whether a target is for a transaction ID. One that is neither
+// text nor a number is refused unless another one is there: without it, or with
+// the word "true" in its place, sales would be taken for one another. Elsewhere
+// objects are passed over, for what is inside them has names of its own, and
+// words are words that the route can know.
+func (m *matcher) isTxID(t target) bool { return slices.Contains(m.txids, t.param) }
+
+// checkEncoding refuses what would have to be unpacked first.
+func checkEncoding(header http.Header) error {
+	for _, coding := range header.Values("Content-Encoding") {
+		if coding = strings.TrimSpace(coding); coding != "" && !strings.EqualFold(coding, "identity") {
+			return fmt.Errorf("it is compressed (Content-Encoding: %s): send it plain", echo(coding))
+		}
 	}
 	return nil
 }

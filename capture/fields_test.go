@@ -125,7 +125,7 @@ func TestTxIDsStayApart(t *testing.T) {
 		if rapid.Bool().Draw(t, "as it is shown") {
 			b = spell(a)
 		}
-		if isMacro(a) || isMacro(b) {
+		if IsMacro(a) || IsMacro(b) {
 			t.Skip("a macro")
 		}
 		if (read(t, a) == read(t, b)) != (a == b) {

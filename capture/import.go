@@ -187,12 +187,9 @@ func (im *Importer) postback(values map[string]string, line []byte, now time.Tim
 	if len(im.columns) > 0 {
 		p.Raw.URI = strings.Join(im.columns, ",") // the line means nothing without it
 	}
-	var f found
+	var v fieldValues
 	for i, field := range Fields {
-		f[i].value = values[string(field)]
-		if s := slot(i); s != slotTxID && s != slotEvent { //nolint:gosec // there are eight
-			f[i].value = strings.ToValidUTF8(f[i].value, "\uFFFD")
-		}
+		v[i].value = im.route.text(slot(i), values[string(field)]) //nolint:gosec // there are eight
 	}
 	if id := values[columnConversion]; id != "" {
 		if values[string(FieldClickID)] != "" {
@@ -206,10 +203,10 @@ func (im *Importer) postback(values map[string]string, line []byte, now time.Tim
 			return nil, err
 		}
 		p.Correction = &conversion
-	} else if _, detail := im.route.nameClick(p, f[slotClickID].value, im.codec); detail != "" {
+	} else if _, detail := im.route.nameClick(p, v[slotClickID].value, im.codec); detail != "" {
 		return nil, errors.New(detail)
 	}
-	im.route.readClaim(p, &f)
+	im.route.readClaim(p, nil, &v, nil)
 	if p.Problem != "" {
 		return nil, errors.New(p.ProblemDetail)
 	}

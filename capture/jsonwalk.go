@@ -11,8 +11,14 @@ import (
 	"unicode/utf8"
 )
 
-// maxJSONDepth is far beyond every postback, and low enough for recursion.
-const maxJSONDepth = 32
+const (
+	// maxJSONDepth is far beyond every postback, and low enough for recursion.
+	maxJSONDepth = 32
+	// maxJSONValues bounds the work that a document makes beyond that of its
+	// length: an order with a thousand items has fewer, and 512 KiB of [] have
+	// five times as many.
+	maxJSONValues = 32 << 10
+)
 
 var byteOrderMark = []byte("\xef\xbb\xbf")
 
@@ -35,10 +41,13 @@ type jsonWalk struct {
 	// container is called for each object and array inside another, with its
 	// path.
 	container func(path []byte)
+	// track, if set, follows.
+	track *pathTracker
 
-	doc  []byte
-	pos  int
-	path []byte
+	doc    []byte
+	pos    int
+	path   []byte
+	values int
 }
 
 func (w *jsonWalk) walk(doc []byte) error {
@@ -49,7 +58,7 @@ func (w *jsonWalk) walk(doc []byte) error {
 	if !json.Valid(doc[w.pos:]) {
 		var value json.RawMessage
 		err := json.Unmarshal(doc[w.pos:], &value)
-		return fmt.Errorf("this is no JSON: %w", err)
+		return fmt.Errorf("this is no JSON: %w; does the sender's template lack a quotation mark, or have a comma too many?", err)
 	}
 	if c := w.peek(); c != '{' && c != '[' {
 		return errors.New("the JSON is neither an object nor an array")
@@ -71,6 +80,9 @@ func (w *jsonWalk) peek() byte {
 
 // value goes through the value at hand, depth levels down.
 func (w *jsonWalk) value(depth int) error {
+	if w.values++; w.values > maxJSONValues {
+		return fmt.Errorf("the JSON has more than %d values", maxJSONValues)
+	}
 	c := w.peek()
 	if c == '{' || c == '[' {
 		if depth == maxJSONDepth {
@@ -89,6 +101,9 @@ func (w *jsonWalk) value(depth int) error {
 	if w.leaf != nil && len(w.path) <= maxParamName {
 		w.leaf(w.path, value)
 	}
+	if w.track != nil {
+		w.track.leaf(value)
+	}
 	return nil
 }
 
@@ -104,7 +119,7 @@ func (w *jsonWalk) object(depth int) error {
 			seen = make(map[string]struct{})
 		}
 		seen[key] = struct{}{}
-		w.enter(depth, key)
+		w.enter(depth, key, false)
 		w.peek()
 		from := w.pos
 		if err := w.value(depth); err != nil {
@@ -113,7 +128,7 @@ func (w *jsonWalk) object(depth int) error {
 		if w.member != nil {
 			w.member(key, w.path, from, w.pos)
 		}
-		w.path = w.path[:outer]
+		w.leave(outer)
 	}
 	w.pos++
 	return nil
@@ -122,11 +137,11 @@ func (w *jsonWalk) object(depth int) error {
 func (w *jsonWalk) array(depth int) error {
 	outer := len(w.path)
 	for i := 0; w.peek() != ']'; i++ {
-		w.enter(depth, strconv.Itoa(i))
+		w.enter(depth, strconv.Itoa(i), true)
 		if err := w.value(depth); err != nil {
 			return err
 		}
-		w.path = w.path[:outer]
+		w.leave(outer)
 	}
 	w.pos++
 	return nil
@@ -148,16 +163,27 @@ func (w *jsonWalk) scalar() []byte {
 	return w.doc[from:w.pos]
 }
 
-// enter adds an element to the path. A path that is too long to matter stays
-// so and is not copied about.
-func (w *jsonWalk) enter(depth int, element string) {
+// enter adds a member, or an array's element, to the path. A path that is too
+// long to matter stays so and is not copied about.
+func (w *jsonWalk) enter(depth int, name string, element bool) {
+	if w.track != nil {
+		w.track.enter(name, element)
+	}
 	if len(w.path) > maxParamName {
 		return
 	}
 	if depth > 1 {
 		w.path = append(w.path, '.')
 	}
-	w.path = append(w.path, element...)
+	w.path = append(w.path, name...)
+}
+
+// leave takes the path back to its length before enter.
+func (w *jsonWalk) leave(length int) {
+	w.path = w.path[:length]
+	if w.track != nil {
+		w.track.leave()
+	}
 }
 
 // jsonText returns what a scalar says, to the byte, which need not be UTF-8:

@@ -3,6 +3,8 @@ package capture
 import (
 	"bytes"
 	"io"
+	"maps"
+	"net/url"
 	"slices"
 	"strings"
 )
@@ -11,16 +13,19 @@ import (
 const redacted = "REDACTED"
 
 // Masked returns the raw request with the values of secrets replaced, for
-// showing: those of the parameter "token" and of the extra names, in the query
-// and in a form or JSON body, at any level. A body that cannot be taken apart
-// safely and may hold one is replaced as a whole. r itself does not change.
+// showing: those of the parameter "token", of what the route knew to hold
+// secrets, and of the extra names, in the headers, in the query and in a form or JSON body, at any level and also in
+// JSON within a form. A body that cannot be taken apart safely and may hold
+// one is replaced as a whole. For the extra names see [Route.SecretParams]. r
+// itself does not change.
 func (r Raw) Masked(extra ...string) Raw {
 	m := masker{tokenParam}
-	for _, name := range extra {
+	for _, name := range slices.Concat(r.Secrets, extra) {
 		if name != "" {
-			m = append(m, strings.ToLower(name))
+			m = append(m, maskName(name))
 		}
 	}
+	r.Headers = m.headers(r.Headers)
 	if path, query, ok := strings.Cut(r.URI, "?"); ok {
 		r.URI = path + "?" + m.form(query)
 	}
@@ -30,6 +35,43 @@ func (r Raw) Masked(extra ...string) Raw {
 
 // masker holds the secrets' names in lower case.
 type masker []string
+
+// maskName returns what is masked for a parameter: all of what it is taken
+// from, and rather too much than too little.
+func maskName(name string) string {
+	p, err := parseParam(name)
+	switch {
+	case err != nil:
+	case p.header != "":
+		name = headerPrefix + p.header
+	case p.path == nil:
+		name = p.plain
+	default:
+		name = lastName(p.path)
+	}
+	return strings.ToLower(name)
+}
+
+// lastName returns the last of the names in a path: it is masked wherever it
+// stands.
+func lastName(path []step) string {
+	for _, s := range slices.Backward(path) {
+		if s.name != "" {
+			return s.name
+		}
+	}
+	return ""
+}
+
+func (m masker) headers(headers map[string]string) map[string]string {
+	headers = maps.Clone(headers)
+	for name := range headers {
+		if m.secret(headerPrefix+name) || m.secret(name) {
+			headers[name] = redacted
+		}
+	}
+	return headers
+}
 
 func (m masker) secret(name string) bool { return slices.Contains(m, strings.ToLower(name)) }
 
@@ -43,11 +85,28 @@ func (m masker) form(s string) string {
 		name, value, _ := strings.Cut(pair, "=")
 		if value != "" && m.secret(unescape(name)) {
 			pair = name + "=" + redacted
+		} else if masked, ok := m.wrapped(value); ok {
+			pair = name + "=" + masked
+		} else if mangled(pair) && m.mayHold([]byte(decodePercent(decodePercent(pair)))) {
+			pair = redacted // what repairQuery reads has to be hidden as well
 		}
 		b.WriteString(pair)
 	}
 	return b.String()
 }
+
+// wrapped masks what is in a form's value that is itself JSON; ok is false if
+// nothing has to be changed.
+func (m masker) wrapped(value string) (masked string, ok bool) {
+	doc := strings.TrimSpace(unescape(value))
+	if !isDocument(doc) {
+		return "", false
+	}
+	out := string(m.json([]byte(doc)))
+	return url.QueryEscape(out), out != doc
+}
+
+func isDocument(s string) bool { return s != "" && (s[0] == '{' || s[0] == '[') }
 
 func (m masker) body(contentType string, body []byte) []byte {
 	switch kindOf(contentType, body) {
@@ -57,9 +116,10 @@ func (m masker) body(contentType string, body []byte) []byte {
 		return m.json(body)
 	case multipartBody:
 		hit := false
-		err := eachPart(contentType, body, func(name string, _ io.Reader) error {
-			hit = hit || m.secret(name)
-			return nil
+		err := eachPart(contentType, body, func(name string, part io.Reader) error {
+			value, err := io.ReadAll(part)
+			hit = hit || m.secret(name) || isDocument(string(bytes.TrimSpace(value))) && m.mayHold(value)
+			return err
 		})
 		if hit || err != nil {
 			return []byte(redacted)

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/caddy-capture/caddy-capture/capture/signature"
 )
 
 func TestMasked(t *testing.T) {
@@ -49,11 +51,15 @@ func TestMasked(t *testing.T) {
 // Wherever Receive finds the token, Masked hides it.
 func TestMaskedHidesTheToken(t *testing.T) {
 	t.Parallel()
-	rt := compiled(t, Route{Tokens: [][]byte{[]byte("s3cret")}})
+	rt := compiled(t, Route{
+		Tokens: [][]byte{[]byte("s3cret")}, Unwrap: "a", Fields: map[Field][]string{FieldTxID: {"b.*.c"}},
+	})
+	passed := 0
 	rapid.Check(t, func(t *rapid.T) {
 		pieces := rapid.SliceOf(rapid.SampledFrom([]string{
 			"token", "%74oken", "ToKeN", `"token"`, `"\u0074oken"`, "=", ":", "&", ",", "{", "}", "[", "]", `"s3cret"`, "s3cret",
-			"s%33cret", " ", "\n", `"a"`, "a", "+",
+			"s%33cret", " ", "\n", `"a"`, "a", "+", "token=s3cret", "token%3Ds3cret", "?", ";", "&amp;", "%26", "%3D", "%2526",
+			`a={"token":"s3cret"}`, "a=%7B%22token%22%3A%22s3cret%22%7D",
 		}))
 		contentType := rapid.SampledFrom([]string{"", "text/plain", "application/json", "application/x-www-form-urlencoded"}).Draw(t, "type")
 		r := postRequest(contentType, strings.Join(pieces.Draw(t, "body"), ""))
@@ -63,17 +69,22 @@ func TestMaskedHidesTheToken(t *testing.T) {
 		if rej != nil {
 			return
 		}
-		masked := p.Raw.Masked()
+		passed++
+		masked := p.Raw.Masked(rt.SecretParams()...)
 		again := r.Clone(t.Context())
 		again.URL.RawQuery = ""
 		if _, q, ok := strings.Cut(masked.URI, "?"); ok {
 			again.URL.RawQuery = q
 		}
+		again.RequestURI = again.URL.RequestURI()
 		again.Body, again.ContentLength = postRequest("", string(masked.Body)).Body, int64(len(masked.Body))
 		if _, rej := rt.Receive(again, newArrival()); rej == nil {
 			t.Fatalf("%q %q still passes", masked.URI, masked.Body)
 		}
 	})
+	if passed == 0 {
+		t.Error("no request had the token")
+	}
 }
 
 // Masking JSON gives JSON.
@@ -91,4 +102,26 @@ func TestMaskedJSONStaysJSON(t *testing.T) {
 			t.Fatalf("%s becomes %s", body, got)
 		}
 	})
+}
+
+// A secret stays masked when the route that knew of it is gone.
+func TestMaskedWithoutRoute(t *testing.T) {
+	t.Parallel()
+	v, err := signature.NewSharedSecret("goldenkey", [][]byte{[]byte("topsecretvalue")}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rt := compiled(t, Route{Verifiers: []signature.Verifier{v}})
+	e := &Entry{Raw: accepted(t, rt, getRequest("goldenkey=topsecretvalue&click_id="+genuineID+"&txid=1")).Raw}
+	data, err := EncodeRecord(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var back Entry
+	if err := DecodeRecord(data, &back); err != nil {
+		t.Fatal(err)
+	}
+	if shown := back.Raw.Masked(); strings.Contains(shown.URI, "topsecret") || !strings.Contains(shown.URI, "txid=1") {
+		t.Errorf("shown is %s", shown.URI)
+	}
 }

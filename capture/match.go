@@ -1,155 +1,246 @@
 package capture
 
 import (
-	"fmt"
+	"net/http"
 	"slices"
-
-	"github.com/caddy-capture/caddy-capture/attribution"
+	"strings"
+	"sync"
 )
 
-// This file says of which conversion a postback speaks.
-
-// subject is what a postback is about.
-type subject struct {
-	// conv has what the click says of itself, as every conversion of it does.
-	conv *Conversion
-	// clickGone: the click is no longer kept, but its conversions still can
-	// change.
-	clickGone bool
-	// corrects: conv is the very conversion that the owner named.
-	corrects bool
+// matcher finds parameters as a request is read, in one pass, so that one with
+// many of them costs no more than its length, whatever is looked for.
+type matcher struct {
+	params []param
+	byText map[string]int
+	names  map[string][]target // plain names, in lower case
+	// headers are the parameters that are headers.
+	headers []target
+	// paths is nil if there are only names.
+	paths *pathNode
+	// txids are the parameters that must hold a transaction ID if they are
+	// there at all.
+	txids []int
 }
 
-// subjectOf returns what the postback is about, or nil if it was quarantined
-// as that is not known.
-func subjectOf(tx Tx, p *Postback) (*subject, error) {
-	if p.Correction != nil {
-		c, err := tx.Conversion(*p.Correction)
-		if err == nil && c == nil {
-			p.quarantine(UnknownClick, fmt.Sprintf("no conversion %s is known", *p.Correction))
-		}
-		if err != nil || c == nil {
-			return nil, err
-		}
-		return &subject{conv: c, corrects: true}, nil
+// target is one parameter for which a value is wanted.
+type target struct {
+	param int
+	name  string // as configured; exact matches go first
+	query string // the parameter to take from the URL that is the value
+}
+
+// add returns the number of a parameter, which is the same for the same text.
+func (m *matcher) add(text string) (int, error) {
+	if n, ok := m.byText[text]; ok {
+		return n, nil
 	}
-	click := p.Click
-	if click == nil {
-		var err error
-		if click, err = tx.Click(p.Ref); err != nil {
-			return nil, err
-		}
-	}
-	if click != nil {
-		return &subject{conv: &Conversion{
-			Click: click.Ref, Key: p.Key, ClickTime: click.Time, Campaign: click.Campaign, Source: click.Source,
-			Destination: click.Destination, Subs: click.Subs, Flags: click.Flags, Test: click.Flags&FlagTest != 0,
-		}}, nil
-	}
-	some, err := tx.Any(p.Ref)
+	p, err := parseParam(text)
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
-	if some == nil {
-		p.quarantineNoClick()
-		return nil, nil
+	n := len(m.params)
+	if m.byText == nil {
+		m.byText, m.names = make(map[string]int), make(map[string][]target)
 	}
-	conv := *some
-	return &subject{conv: &conv, clickGone: true}, nil
+	m.params, m.byText[text] = append(m.params, p), n
+	t := target{param: n, name: p.plain, query: p.query}
+	switch {
+	case p.header != "":
+		t.name = p.header
+		m.headers = append(m.headers, t)
+	case p.path != nil:
+		if m.paths == nil {
+			m.paths = new(pathNode)
+		}
+		m.paths.add(p.path, t)
+	default:
+		lower := strings.ToLower(p.plain)
+		m.names[lower] = append(m.names[lower], t)
+	}
+	return n, nil
 }
 
-// correction completes what the owner says of a conversion: it is about the
-// same event and transaction, and unless it names a time, it answers all that
-// is known of the conversion at this moment. Where it says nothing of the
-// status, it says nothing of it to those claims either that are still to come.
-func correction(c attribution.Claim, conv *Conversion) attribution.Claim {
-	c.Event, c.TxID = conv.State.Event, conv.State.TxID
-	if c.SentAt.IsZero() {
-		c.After = conv.History.Latest()
+// targets returns what a parameter's name is wanted for.
+func (m *matcher) targets(name string) []target {
+	if len(name) > maxParamName {
+		return nil
 	}
-	return c
+	return m.names[strings.ToLower(name)]
 }
 
-// maxOthers bounds how many conversions beside the rule are looked through for
-// each postback. No honest click has as many.
-const maxOthers = 256
+// origin says where a parameter came from; the lower goes first.
+type origin uint8
 
-// match finds the conversion that the claim is about, or the ID for a new one.
-//
-// Under a rule that never changed the ID says it all. Conversions that were
-// made under another rule, before the configuration changed, are still
-// recognised, so that nothing is counted twice: first comes the one that knows
-// this very transaction, whatever the rule; then, if the rule looks at the
-// event alone, one that knows the event; then, if it looks at the click alone,
-// any. Of several the one that the rule itself would make comes first, then the
-// one with the lowest ID: not the oldest, for which that is may change as
-// claims of earlier times arrive, and the order of arrival must not matter.
-func match(tx Tx, p *Postback, claim *attribution.Claim, mode attribution.Dedup) (
-	*Conversion, attribution.ConversionID, error,
-) {
-	id := attribution.NewConversionID(mode, p.Ref.Key(), claim.Event, claim.TxID)
-	own, err := tx.Conversion(id)
-	if err != nil || own != nil && mode == attribution.DedupTxID {
-		return own, id, err // it was made for this very transaction
-	}
-	others, err := tx.Others(p.Ref, mode, maxOthers)
-	if err != nil || len(others) == 0 {
-		return own, id, err
-	}
-	// This one is found even where there are more than are looked through.
-	first := attribution.NewConversionID(attribution.DedupTxID, p.Ref.Key(), claim.Event, claim.TxID)
-	best, known := own, nearness(own, claim)
-	for _, other := range slices.Concat([]attribution.ConversionID{first}, others) {
-		if known == sameTransaction {
-			break
-		}
-		c, err := tx.Conversion(other)
-		if err != nil {
-			return nil, id, err
-		}
-		if n := nearness(c, claim); n > known && n >= nearEnough[mode] {
-			best, known = c, n
-		}
-	}
-	if best == nil {
-		return nil, id, nil
-	}
-	return best, best.ID, nil
-}
-
-// How near a claim is to a conversion of its click.
 const (
-	noConversion = iota
-	sameClick
-	sameEvent
-	sameTransaction
+	fromQuery origin = 1
+	fromBody  origin = 3 // each of the two matched exactly, then by case folding
 )
 
-// nearEnough is how near it has to be to speak of that conversion.
-var nearEnough = [...]int{
-	attribution.DedupTxID: sameTransaction, attribution.DedupEvent: sameEvent, attribution.DedupClick: sameClick,
+// found is the best value so far for each parameter of a matcher.
+type found struct {
+	*matcher
+	values []foundValue
+	// all are the values of those parameters of which more than the first are
+	// wanted, by the parameter's number. Nil: of none.
+	all [][]string
 }
 
-// nearness looks through all that was ever said of the conversion. Where it is
-// so much that some of it was dropped, the ID still tells for which transaction
-// it was made.
-func nearness(c *Conversion, claim *attribution.Claim) int {
-	if c == nil {
-		return noConversion
+type foundValue struct {
+	rank  origin // 0: nothing found; else lower is better
+	value string
+}
+
+// foundPool saves each request the memory for what its route looks for.
+var foundPool = sync.Pool{New: func() any { return new(found) }}
+
+// found is empty; free gives it back.
+func (m *matcher) found() *found {
+	f := foundPool.Get().(*found)
+	f.matcher = m
+	f.values = slices.Grow(f.values, len(m.params))[:len(m.params)]
+	return f
+}
+
+// free is called once and last.
+func (f *found) free() {
+	clear(f.values)
+	*f = found{values: f.values[:0]}
+	foundPool.Put(f)
+}
+
+// wantAll asks for all values of some parameters.
+func (f *found) wantAll(params []int) {
+	if len(params) == 0 {
+		return
 	}
-	if c.Dedup == attribution.DedupTxID &&
-		c.ID == attribution.NewConversionID(c.Dedup, c.Click.Key(), claim.Event, claim.TxID) {
-		return sameTransaction
+	f.all = make([][]string, len(f.values))
+	for _, n := range params {
+		f.all[n] = []string{}
 	}
-	near := sameClick
-	for i := range c.History {
-		switch e := &c.History[i]; {
-		case e.Event != claim.Event:
-		case e.TxID == claim.TxID:
-			return sameTransaction
-		default:
-			near = sameEvent
+}
+
+// put offers a parameter. Of equally good ones the first non-empty wins.
+func (f *found) put(targets []target, name, value string, from origin) {
+	if value = strings.TrimSpace(value); value == "" {
+		return
+	}
+	for i := range targets {
+		t := &targets[i]
+		rank := from
+		if t.name != name {
+			rank++
+		}
+		f.offer(t, value, rank)
+	}
+}
+
+func (f *found) offer(t *target, value string, rank origin) {
+	best := &f.values[t.param]
+	all := f.all != nil && f.all[t.param] != nil
+	if best.rank != 0 && (rank > best.rank || rank == best.rank && !all) {
+		return
+	}
+	if t.query != "" {
+		if value = urlParam(value, t.query); value == "" {
+			return
 		}
 	}
-	return near
+	if best.rank == 0 || rank < best.rank {
+		best.rank, best.value = rank, value
+		if all {
+			f.all[t.param] = f.all[t.param][:0]
+		}
+	}
+	if all {
+		f.all[t.param] = append(f.all[t.param], value)
+	}
+}
+
+// first returns the first of some parameters that was found.
+func (f *found) first(params []int) string {
+	for _, n := range params {
+		if v := f.values[n].value; v != "" {
+			return v
+		}
+	}
+	return ""
+}
+
+// each visits what was found in some parameters, first choice first, until
+// visit has enough: all values of those of which all are wanted.
+func (f *found) each(params []int, visit func(value string) (more bool)) {
+	for _, n := range params {
+		if f.all != nil && len(f.all[n]) > 0 {
+			for _, v := range f.all[n] {
+				if !visit(v) {
+					return
+				}
+			}
+			continue
+		}
+		if v := f.values[n].value; v != "" && !visit(v) {
+			return
+		}
+	}
+}
+
+// chosen returns which of some parameters is the one that first returns, or -1.
+func (f *found) chosen(params []int) int {
+	for _, n := range params {
+		if f.values[n].value != "" {
+			return n
+		}
+	}
+	return -1
+}
+
+// several returns those of some parameters that can have several values.
+func (m *matcher) several(params []int) (out []int) {
+	for _, n := range params {
+		if m.params[n].path != nil {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// collectHeaders reads the headers that are wanted.
+func (f *found) collectHeaders(get func(name string) string) {
+	for i := range f.headers {
+		t := &f.headers[i]
+		if v := strings.TrimSpace(get(t.name)); v != "" {
+			f.offer(t, v, fromQuery)
+		}
+	}
+}
+
+// keepHeaders returns the headers that are wanted, fit to be stored; nil if
+// there are none.
+func (m *matcher) keepHeaders(header http.Header) map[string]string {
+	var kept map[string]string
+	for _, t := range m.headers {
+		v := header.Get(t.name)
+		if v == "" {
+			continue
+		}
+		if kept == nil {
+			kept = make(map[string]string, len(m.headers))
+		}
+		kept[t.name] = tidy(v, maxHeader)
+	}
+	return kept
+}
+
+// texts lists parameters as they are configured.
+func (m *matcher) texts(params []int) string {
+	names := make([]string, len(params))
+	for i, n := range params {
+		names[i] = m.params[n].text
+	}
+	return strings.Join(names, ", ")
+}
+
+// tidy makes a header's value fit to be stored: valid UTF-8 of bounded length.
+func tidy(s string, limit int) string {
+	return cutString(strings.ToValidUTF8(s, "\uFFFD"), limit)
 }

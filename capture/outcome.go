@@ -15,6 +15,8 @@ const (
 	Duplicate Outcome = "duplicate"
 	// Quarantined: authentic and on disk, but not booked; see its Reason.
 	Quarantined Outcome = "quarantined"
+	// Ignored: authentic and in the journal, and there is nothing to book.
+	Ignored Outcome = "ignored"
 	// Rejected: refused; nothing is on disk.
 	Rejected Outcome = "rejected"
 	// Unavailable: the store cannot take it now; the sender is to try again.
@@ -22,7 +24,7 @@ const (
 )
 
 // Outcomes lists all outcomes, for filters and messages.
-var Outcomes = []Outcome{Recorded, Updated, Duplicate, Quarantined, Rejected, Unavailable}
+var Outcomes = []Outcome{Recorded, Updated, Duplicate, Quarantined, Ignored, Rejected, Unavailable}
 
 // Booked tells whether the postback is in the ledger.
 func (o Outcome) Booked() bool { return o == Recorded || o == Updated || o == Duplicate }
@@ -47,6 +49,9 @@ const (
 
 	MalformedRequest  Reason = "malformed_request"
 	BadToken          Reason = "bad_token"
+	BadSignature      Reason = "bad_signature"
+	StaleTimestamp    Reason = "stale_timestamp"
+	ReplayedMessage   Reason = "replayed"
 	AddressNotAllowed Reason = "address_not_allowed"
 	InsecureTransport Reason = "insecure_transport"
 	MethodNotAllowed  Reason = "method_not_allowed"

@@ -5,6 +5,7 @@ import (
 
 	"github.com/caddy-capture/caddy-capture/attribution"
 	"github.com/caddy-capture/caddy-capture/capture/clickid"
+	"github.com/caddy-capture/caddy-capture/capture/signature"
 )
 
 // Postback is one authentic postback on its way into the ledger.
@@ -22,6 +23,18 @@ type Postback struct {
 	ClickID string
 	// Key is the tag of the key that signed the ID.
 	Key uint16
+	// ByTxID says that it names no click: its click is that of the conversion
+	// of this route with its txid.
+	ByTxID bool
+	// TxIDs are, with ByTxID, other transaction IDs than the claim's by which
+	// the sale may be known, best first: some senders give a payment several
+	// names. At most 4 count, the claim's own among them. Once it is booked, all
+	// of them lead to its conversion.
+	TxIDs []string
+	// IndexTxID says that its conversion is to be found by its txid by later
+	// postbacks of the same route, with ByTxID. That costs disk, so routes ask
+	// for it only if they need it.
+	IndexTxID bool
 	// OnlyCampaign, if not empty, is the one campaign that the route serves.
 	OnlyCampaign string
 
@@ -31,6 +44,11 @@ type Postback struct {
 	// was found.
 	Problem       Reason
 	ProblemDetail string
+	// Ignored, if not empty, says why there is nothing to book: the postback
+	// goes to the journal and needs no click.
+	Ignored string
+	// Notes say what was repaired or assumed, in sentences.
+	Notes []string
 
 	Authentic string
 	Sender    string
@@ -51,6 +69,14 @@ type Postback struct {
 
 	// Result is filled in by the commit.
 	Result Result
+
+	// sold are the transactions that lead to the postback's conversion since
+	// it was decided.
+	sold []TxKey
+
+	// What Booked remembers, and where.
+	proofs []signature.Proof
+	memory *signature.Memory
 }
 
 // Result is what became of a postback.

@@ -5,17 +5,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 
 	"github.com/caddy-capture/caddy-capture/capture/clickid"
-)
-
-// What is kept of a request is bounded: whoever holds a genuine click ID, and
-// every visitor does, can make a journal entry on a route without secrets.
-const (
-	maxURI       = 16 << 10 // senders stay below 8 KiB, which is what most servers take
-	maxUserAgent = 256
-	maxMediaType = 256
-	maxHost      = 255
+	"github.com/caddy-capture/caddy-capture/capture/signature"
 )
 
 // Receive reads and authenticates a request. It returns either a Postback to
@@ -29,30 +22,48 @@ func (rt *Route) Receive(r *http.Request, a Arrival) (*Postback, *Reject) {
 	if rej != nil {
 		return nil, rej
 	}
-	raw := newRaw(r, body)
-	var f found
-	// It is read as the journal keeps it, so that booking it again reads the
-	// same.
-	rt.collectForm(&f, raw.query(), fromQuery)
-	if err := rt.collectBody(&f, raw.ContentType, r.Header.Values("Content-Encoding"), body); err != nil {
-		return nil, malformed("the body cannot be read: %v", err)
-	}
-	if rej := rt.checkToken(r.Header.Get("Authorization"), f[slotToken].value); rej != nil {
-		return nil, rej
-	}
 	p := &Postback{
 		Time: a.Time, Route: rt.Name, Rules: a.Rules, OnlyCampaign: rt.Campaign,
-		Authentic: rt.authenticity(), Sender: rt.Address.Keep(a.Sender), Raw: raw,
+		Authentic: rt.proof, Sender: rt.Address.Keep(a.Sender), Raw: rt.newRaw(r, body),
 	}
-	if reason, detail := rt.nameClick(p, f[slotClickID].value, a.Codec); reason != "" {
-		if p.Authentic == "" {
-			return nil, &Reject{Status: http.StatusBadRequest, Reason: reason, Detail: detail}
+	// What the journal keeps is read, and not the request itself, so that
+	// booking it again reads the same.
+	f := rt.collectHead(p.Raw)
+	defer func() { f.free() }()
+	// The token costs less to check than a signature, and shields those that
+	// are so short that wrong ones have to be counted.
+	inBody, rej := rt.checkHead(r, p.Raw, f)
+	if rej != nil {
+		return nil, rej
+	}
+	proofs, rej := rt.verify(r, body, a)
+	if rej != nil {
+		return nil, rt.unsigned(r, body, rej)
+	}
+	if rej := rt.unseen(proofs, a.Time); rej != nil {
+		return nil, rej
+	}
+	p.proofs, p.memory = proofs, rt.Memory
+	if p.Raw.Unsigned = unsignedParts(proofs); p.Raw.Unsigned&signature.PartQuery != 0 {
+		f.free()
+		f = rt.collectHead(p.Raw) // without the query
+	}
+	err := checkEncoding(r.Header)
+	if err == nil {
+		err = rt.collectBody(f, p.Raw)
+	}
+	if err != nil {
+		return nil, malformed("the body cannot be read: %v", err)
+	}
+	rt.mendForms(p, f)
+	if inBody {
+		if rej := rt.checkToken(r.Header.Get("Authorization"), f.first(rt.token)); rej != nil {
+			return nil, rej
 		}
-		p.note(reason, detail)
-	} else if p.Authentic == "" {
-		p.Authentic = authenticClickID
 	}
-	rt.readClaim(p, &f)
+	if rej = rt.read(p, f, a.Codec); rej != nil {
+		return nil, rej
+	}
 	return p, nil
 }
 
@@ -64,21 +75,156 @@ func (rt *Route) Reread(e *Entry, a Arrival) *Postback {
 		Time: a.Time, Route: rt.Name, Rules: a.Rules, OnlyCampaign: rt.Campaign,
 		Authentic: e.Authentic, Sender: e.Sender, Raw: e.Raw, Replays: e.Seq,
 	}
-	var f found
-	rt.collectForm(&f, p.Raw.query(), fromQuery)
-	if err := rt.collectBody(&f, e.Raw.ContentType, nil, e.Raw.Body); err != nil {
+	f := rt.collectHead(p.Raw)
+	defer f.free()
+	if err := rt.collectBody(f, p.Raw); err != nil {
 		p.note(MalformedRequest, "the body cannot be read: "+err.Error())
 	}
-	if reason, detail := rt.nameClick(p, f[slotClickID].value, a.Codec); reason != "" {
-		p.note(reason, detail)
-	}
-	rt.readClaim(p, &f)
+	rt.mendForms(p, f)
+	rt.read(p, f, a.Codec)
 	p.Claim.ReceivedAt = e.Claim.ReceivedAt
 	if p.Claim.ReceivedAt.IsZero() {
 		p.Claim.ReceivedAt = e.Time
 	}
-	p.Claim.Key = e.Claim.Key
+	if p.Claim.Key == "" {
+		p.Claim.Key = e.Claim.Key
+	}
 	return p
+}
+
+// collectHead reads what is not in the body.
+func (rt *Route) collectHead(raw Raw) *found {
+	f := rt.match.found()
+	f.wantAll(rt.all)
+	f.collectHeaders(func(name string) string { return raw.Headers[name] })
+	if raw.Unsigned&signature.PartQuery == 0 {
+		f.collectForm(raw.query(), fromQuery)
+	}
+	return f
+}
+
+// checkHead checks the token in header or query. If there is none and there
+// is a body, it has to be in there.
+func (rt *Route) checkHead(r *http.Request, raw Raw, f *found) (inBody bool, rej *Reject) {
+	bearer, token := r.Header.Get("Authorization"), f.first(rt.token)
+	rej = rt.checkToken(bearer, token)
+	if rej != nil {
+		if mended, ok := rt.mendedToken(raw, f); ok {
+			token = mended
+			rej = rt.checkToken(bearer, token)
+		}
+	}
+	if rej != nil && token == "" && len(raw.Body) > 0 {
+		return true, nil
+	}
+	return false, rej
+}
+
+// collectBody reads the body, unwrapped where the route's senders wrap it.
+func (rt *Route) collectBody(f *found, raw Raw) error {
+	contentType, body := raw.ContentType, raw.Body
+	if len(body) > 0 && raw.Unsigned&signature.PartBody == 0 {
+		for _, d := range rt.decoders {
+			var err error
+			if body, contentType, err = d.Decode(body); err != nil {
+				return err
+			}
+		}
+		if err := f.collectBody(contentType, body); err != nil {
+			return err
+		}
+	}
+	wrapped := f.first(rt.unwrap)
+	if wrapped == "" {
+		return nil
+	}
+	if err := f.collectJSON([]byte(wrapped)); err != nil {
+		return fmt.Errorf("parameter %q: %w", rt.Unwrap, err)
+	}
+	return nil
+}
+
+// read makes of what was found what the postback says. It refuses what is not
+// authentic by its click ID either.
+func (rt *Route) read(p *Postback, f *found, codec *clickid.Codec) *Reject {
+	p.IndexTxID = rt.byTxID
+	k, known := rt.kindOf(f)
+	v := rt.fieldsOf(f, k)
+	v[slotClickID].value = rt.clickValue(f, k, codec)
+	if !known {
+		if name, value, ok := rt.macroKind(f); ok {
+			p.note(UnresolvedMacro, macroDetail(name, value))
+		} else {
+			p.note(UnmappedStatus, rt.unknownKind(f))
+		}
+	}
+	reason, detail := rt.name(p, k, &v, f, codec)
+	if p.Authentic == "" {
+		if k != nil && k.Ignore != "" {
+			return ignored(k.Ignore)
+		}
+		return &Reject{Status: http.StatusBadRequest, Reason: reason, Detail: detail}
+	}
+	if reason != "" {
+		p.note(reason, detail)
+	}
+	rt.readClaim(p, k, &v, f)
+	if k != nil && k.Ignore != "" {
+		p.Ignored, p.Problem, p.ProblemDetail = k.Ignore, "", ""
+	}
+	return nil
+}
+
+// macroKind returns the first parameter that would tell the kind of a message
+// but holds a macro, which the sender did not replace.
+func (rt *Route) macroKind(f *found) (name Field, value string, ok bool) {
+	for i := range rt.kinds {
+		for _, c := range rt.kinds[i].when {
+			if v := f.values[c.param].value; IsMacro(v) {
+				return Field(rt.match.params[c.param].text), v, true
+			}
+		}
+	}
+	return "", "", false
+}
+
+// name finds out which click it is about. It returns why that is unknown.
+func (rt *Route) name(p *Postback, k *kind, v *fieldValues, f *found, codec *clickid.Codec) (reason Reason, detail string) {
+	byTxID := k != nil && k.ByTxID
+	// If all that proves a message is its click ID, it must not be about
+	// another click: anybody could take back a conversion whose transaction
+	// ID he guesses.
+	if byTxID && p.Authentic != "" && p.Authentic != authenticClickID {
+		return rt.nameTxID(p, k, v, f)
+	}
+	reason, detail = rt.nameClick(p, v[slotClickID].value, codec)
+	if reason == "" && p.Authentic == "" {
+		p.Authentic = authenticClickID
+	}
+	switch {
+	case reason != MissingClickID:
+	case byTxID:
+		detail = fmt.Sprintf("messages of the kind %q name no click, so they are taken only from a sender that proves who it is: "+
+			"add verify, token or allow to this route", echo(k.Name))
+	case k != nil && k.fields[slotClickID] != nil:
+		detail = "no click ID: it is looked for in the parameters " + rt.match.texts(k.fields[slotClickID])
+	default:
+		detail += p.Raw.unread()
+	}
+	return reason, detail
+}
+
+// nameTxID says that the transaction ID names the click.
+func (rt *Route) nameTxID(p *Postback, k *kind, v *fieldValues, f *found) (reason Reason, detail string) {
+	p.ByTxID, p.TxIDs = true, rt.txids(f, k)
+	switch value := v[slotTxID].value; {
+	case IsMacro(value):
+		return UnresolvedMacro, macroDetail(FieldTxID, value)
+	case value != "":
+		return "", ""
+	}
+	return MissingClickID, fmt.Sprintf("no transaction ID to find the conversion by, which messages of the kind %q name "+
+		"instead of a click: it is looked for in the parameters %s", echo(k.Name), rt.match.texts(k.fieldOf(rt, slotTxID)))
 }
 
 // readBody reads the body once, whatever the sender says of its length.
@@ -97,6 +243,9 @@ func (rt *Route) readBody(r *http.Request) ([]byte, *Reject) {
 	if limit := (*http.MaxBytesError)(nil); errors.As(err, &limit) {
 		return nil, tooLarge(limit.Limit)
 	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil, malformed("the body did not arrive in time: it has to be sent within seconds, and as much of it as Content-Length says")
+	}
 	if err != nil {
 		return nil, malformed("the body could not be read to its end")
 	}
@@ -104,27 +253,6 @@ func (rt *Route) readBody(r *http.Request) ([]byte, *Reject) {
 		return nil, nil
 	}
 	return body, nil
-}
-
-// nameClick reads the click ID. It returns why there is none.
-func (rt *Route) nameClick(p *Postback, value string, codec *clickid.Codec) (reason Reason, detail string) {
-	p.ClickID = cutString(value, maxEcho)
-	if value == "" {
-		return MissingClickID, "no click ID: it is looked for in the parameters " + joined(rt.Fields[FieldClickID])
-	}
-	if isMacro(value) {
-		return UnresolvedMacro, macroDetail(FieldClickID, value)
-	}
-	ref, key, err := codec.DecodeTag(value)
-	switch {
-	case err == nil:
-		p.Ref, p.Key, p.HasRef = ref, key, true
-		return "", ""
-	case errors.Is(err, clickid.ErrForged):
-		return InvalidClickID, fmt.Sprintf("click_id is %q: it is not one that this site made", echo(value))
-	default:
-		return InvalidClickID, fmt.Sprintf("click_id is %q: %v", echo(value), err)
-	}
 }
 
 // note keeps the first problem that is found.

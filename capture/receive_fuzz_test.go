@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -14,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/caddy-capture/caddy-capture/attribution"
+	"github.com/caddy-capture/caddy-capture/capture/signature"
 )
 
 // failer is a test, a fuzz target or a check of rapid.
@@ -26,7 +28,7 @@ type failer interface {
 // checkReject checks what holds for every rejection.
 func checkReject(tb failer, rej *Reject) {
 	tb.Helper()
-	if !slices.Contains([]int{400, 401, 403, 405, 413, 425}, rej.Status) || rej.Reason == "" || rej.Detail == "" ||
+	if !slices.Contains([]int{200, 400, 401, 403, 405, 413, 425}, rej.Status) || (rej.Status == 200) != (rej.Reason == "") || rej.Detail == "" ||
 		len(rej.Detail) > 400 || !utf8.ValidString(rej.Detail) || (rej.Status == 405) != (rej.Allow != "") {
 		tb.Errorf("an impossible rejection: %+v", rej)
 	}
@@ -39,23 +41,25 @@ func checkPostback(tb failer, rt *Route, p *Postback) {
 	switch {
 	case p.Authentic == "", p.Authentic == authenticClickID && !p.HasRef:
 		tb.Errorf("authentic by %q, click %v", p.Authentic, p.HasRef)
-	case !p.HasRef && !slices.Contains([]Reason{MissingClickID, UnresolvedMacro, InvalidClickID}, p.Problem):
+	case !p.HasRef && !p.ByTxID && p.Ignored == "" && !slices.Contains([]Reason{MissingClickID, UnresolvedMacro, InvalidClickID, UnmappedStatus}, p.Problem):
 		tb.Errorf("no click, and the problem is %q", p.Problem)
+	case p.HasRef && p.ByTxID, p.ByTxID && p.Authentic == authenticClickID, p.Ignored != "" && p.Problem != "":
+		tb.Errorf("click %v, by txid %v, ignored %q, problem %q", p.HasRef, p.ByTxID, p.Ignored, p.Problem)
 	case (p.Problem == "") != (p.ProblemDetail == ""), len(p.ProblemDetail) > 600, !utf8.ValidString(p.ProblemDetail):
 		tb.Errorf("problem %q: %q", p.Problem, p.ProblemDetail)
 	case p.Problem != "" && !slices.Contains(QuarantineReasons, p.Problem):
 		tb.Errorf("problem %q is none for quarantine", p.Problem)
 	case len(c.Event) > 128, len(c.TxID) > 256, !utf8.ValidString(c.Event), !utf8.ValidString(c.TxID), !utf8.ValidString(p.ClickID):
 		tb.Errorf("event %q, txid %q, click ID %q", c.Event, c.TxID, p.ClickID)
-	case p.Problem == "" && (c.Event == "" || c.Status < attribution.Pending || c.Status > attribution.Reversed):
+	case p.Problem == "" && p.Ignored == "" && (c.Event == "" || c.Status < attribution.Pending || c.Status > attribution.Reversed):
 		tb.Errorf("no problem, and event %q, status %v", c.Event, c.Status)
 	case c.HasPayout != (c.Payout.Currency != ""):
 		tb.Errorf("has payout: %v, and it is %v", c.HasPayout, c.Payout)
-	case rt.Event == "" && isMacro(c.Event), isMacro(c.TxID):
+	case rt.Event == "" && IsMacro(c.Event), IsMacro(c.TxID):
 		tb.Errorf("a macro is booked: %q %q", c.Event, c.TxID)
 	}
 	// Whatever came in can be stored, and comes back the same.
-	e := &Entry{Claim: *c, Raw: p.Raw, Detail: p.ProblemDetail, Outcome: Quarantined, Reason: p.Problem}
+	e := &Entry{Claim: *c, Authentic: p.Authentic, Raw: p.Raw, Detail: p.ProblemDetail, Outcome: Quarantined, Reason: p.Problem}
 	data, err := EncodeRecord(e)
 	if err != nil {
 		tb.Fatalf("%v", err)
@@ -87,12 +91,12 @@ func FuzzQuery(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		var got found
-		rt.collectForm(&got, s, fromQuery)
+		got := rt.match.found()
+		got.collectForm(s, fromQuery)
 		if text := spell(unescape(s)); !utf8.ValidString(text) || respell(text) != text {
 			t.Errorf("%q unescaped is spelled %q", s, text)
 		}
-		if macro := isMacro(s); macro && !isMacro(" "+s) {
+		if macro := IsMacro(s); macro && !IsMacro(" "+s) {
 			t.Errorf("%q is a macro only without blanks", s)
 		}
 		// Where the standard library reads a query, we read it the same way.
@@ -106,7 +110,7 @@ func FuzzQuery(f *testing.F) {
 				want = v
 			}
 		}
-		if v := got[slotTxID].value; want != "" && v != want {
+		if v := got.first(rt.fields[slotTxID]); want != "" && v != want {
 			t.Errorf("%q: got %q, want %q", s, v, want)
 		}
 	})
@@ -190,12 +194,24 @@ func FuzzReceive(f *testing.F) {
 		"POST /p HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nContent-Length: 1\r\n\r\nx",
 		"POST http://u:p@h/p?a=%ff\xff#f HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\nshort",
 		"POST /p?cid=CLICK HTTP/1.0\r\nContent-Type: multipart/form-data; boundary=b\r\nContent-Length: 64\r\n\r\n--b\r\nContent-Disposition: form-data; name=\"txid\"\r\n\r\n1\r\n--b--\r\n ",
+		posted("", stripeSession), posted("", stripeRefund), posted("X-Shopify-Topic: orders/paid\r\n", shopifyOrder),
+		posted("X-Shopify-Topic: refunds/create\r\n", shopifyRefund), posted("X-Wc-Webhook-Topic: order.created\r\n", wooOrder),
+		posted("", "webhook_id=1"), posted("Content-Type: "+formType+"\r\n", "AwinTransactionPush="+url.QueryEscape(awinPush)),
 		"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n", "CONNECT h:1 HTTP/1.1\r\nHost: x\r\n\r\n", "POST * HTTP/1.1\r\nHost: x\r\n\r\n",
 	} {
 		f.Add([]byte(fill(s)))
 	}
+	stripe, shopify, woo := stripeKinds, shopifyKinds, wooKinds
+	shopify.Tokens, shopify.AllowHTTP = [][]byte{[]byte("s")}, true
+	woo.Verifiers = []signature.Verifier{&verifier{name: "v", verify: func(m *signature.Message) (signature.Proof, error) {
+		if m.Field("webhook_id") != "" {
+			return signature.Proof{}, &signature.Failure{Kind: signature.BadSignature, Detail: "a ping"}
+		}
+		return signature.Proof{Once: m.Field("id"), Expires: m.Now.Add(1), Unsigned: signature.PartQuery}, nil
+	}}}
 	routes := []*Route{
 		{}, {Tokens: [][]byte{[]byte("s")}, Currency: "USD"}, {Allow: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}, MaxBody: 100, Event: "lead"},
+		&stripe, &shopify, &woo, {Unwrap: "AwinTransactionPush", Fields: map[Field][]string{FieldClickID: {"clickRefs.clickRef"}}},
 	}
 	for _, rt := range routes {
 		if err := rt.Compile(); err != nil {
@@ -208,7 +224,21 @@ func FuzzReceive(f *testing.F) {
 			if err != nil {
 				return
 			}
-			received(t, rt, r, newArrival())
+			p, rej := received(t, rt, r, newArrival())
+			if rej != nil {
+				continue
+			}
+			// From quarantine it reads as it did on arrival.
+			again := rt.Reread(&Entry{Authentic: p.Authentic, Raw: p.Raw, Time: p.Time}, newArrival())
+			if !reflect.DeepEqual(again.Claim, p.Claim) || again.Problem != p.Problem || again.Ignored != p.Ignored || again.HasRef != p.HasRef {
+				t.Errorf("read again, %+v %s becomes %+v %s", p.Claim, p.Problem, again.Claim, again.Problem)
+			}
 		}
 	})
+}
+
+// posted is a POST as it is on the wire.
+func posted(header, body string) string {
+	body = fill(body)
+	return fmt.Sprintf("POST /p HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer s\r\n%sContent-Length: %d\r\n\r\n%s", header, len(body), body)
 }

@@ -35,8 +35,13 @@ type Conversion struct {
 	State attribution.State `cbor:"12,keyasint"`
 
 	// Parked are the journal entries that wait in quarantine because all that
-	// is known of the conversion is outside the window: at most MaxHistory.
+	// is known of the conversion is outside the window, or are refunds: at most
+	// MaxHistory.
 	Parked []uint64 `cbor:"13,keyasint,omitempty"`
+
+	// TxKeys are the transactions by which the conversion is found without its
+	// click: at most 64, and none where no route asks for it.
+	TxKeys []TxKey `cbor:"15,keyasint,omitempty"`
 }
 
 // Known is what the conversion's click knows of it.
@@ -109,8 +114,8 @@ type Entry struct {
 	// What the postback said, as far as it could be read.
 	Claim attribution.Claim `cbor:"11,keyasint"`
 
-	// Authentic says what proved the postback authentic: "token", "address"
-	// or "click ID".
+	// Authentic says what proved the postback authentic: "token", "address",
+	// the names of verifiers, or "click ID".
 	Authentic string `cbor:"12,keyasint,omitempty"`
 	// Sender is the sender's address, kept as visitors' addresses are.
 	Sender string `cbor:"13,keyasint,omitempty"`
@@ -120,6 +125,11 @@ type Entry struct {
 	Resolved uint64 `cbor:"16,keyasint,omitempty"`
 	// Replays is the number of the entry that was booked again by this one.
 	Replays uint64 `cbor:"17,keyasint,omitempty"`
+	// Notes say what was repaired or assumed, in sentences.
+	Notes []string `cbor:"19,keyasint,omitempty"`
+	// Awaits are the transaction IDs that it was to find its conversion by. As
+	// soon as one leads to a conversion, the entry is booked.
+	Awaits []string `cbor:"20,keyasint,omitempty"`
 }
 
 // Waiting tells whether the entry still waits in quarantine.

@@ -12,6 +12,7 @@ import (
 	"github.com/caddy-capture/caddy-capture/attribution"
 	"github.com/caddy-capture/caddy-capture/capture"
 	"github.com/caddy-capture/caddy-capture/capture/clickid"
+	"github.com/caddy-capture/caddy-capture/capture/signature"
 )
 
 func drawTime(t *rapid.T, label string) time.Time {
@@ -130,6 +131,13 @@ func TestEntryRoundTrip(t *testing.T) {
 		if body := rapid.SliceOf(rapid.Byte()).Draw(t, "body"); len(body) > 0 {
 			e.Raw.Body = body
 		}
+		if notes := rapid.SliceOf(text).Draw(t, "notes"); len(notes) > 0 {
+			e.Notes, e.Awaits = notes, notes
+		}
+		if headers := rapid.MapOfN(text, text, 0, 1).Draw(t, "headers"); len(headers) > 0 {
+			e.Raw.Headers = headers
+		}
+		e.Raw.Unsigned = signature.Part(rapid.Byte().Draw(t, "unsigned"))
 		roundTrip(t, e)
 	})
 }

@@ -3,9 +3,11 @@ package capture
 import (
 	"fmt"
 	"net/http"
+	"strings"
 )
 
-// Reject is a postback that is refused and leaves nothing on disk.
+// Reject is a postback that is refused, or passed over, and leaves nothing on
+// disk.
 type Reject struct {
 	// Status is the HTTP status of the answer.
 	Status int
@@ -18,7 +20,31 @@ type Reject struct {
 }
 
 // Error returns the reason and the detail.
-func (r *Reject) Error() string { return string(r.Reason) + ": " + r.Detail }
+func (r *Reject) Error() string {
+	if r.Reason == "" {
+		return string(r.Outcome()) + ": " + r.Detail
+	}
+	return string(r.Reason) + ": " + r.Detail
+}
+
+// Outcome is Rejected; or, with status 200 and without a reason, Ignored, for
+// what says nothing to book and is not authentic, such as a sender's test of
+// the address; or with status 503 Unavailable, for what cannot be checked now.
+func (r *Reject) Outcome() Outcome {
+	switch r.Status {
+	case http.StatusOK:
+		return Ignored
+	case http.StatusServiceUnavailable:
+		return Unavailable
+	}
+	return Rejected
+}
+
+func ignored(why string) *Reject { return &Reject{Status: http.StatusOK, Detail: why} }
+
+func unauthorized(reason Reason, detail string) *Reject {
+	return &Reject{Status: http.StatusUnauthorized, Reason: reason, Detail: detail}
+}
 
 func malformed(format string, args ...any) *Reject {
 	return &Reject{Status: http.StatusBadRequest, Reason: MalformedRequest, Detail: fmt.Sprintf(format, args...)}
@@ -41,6 +67,7 @@ const maxEcho = 64
 
 // echo cuts a value for a detail.
 func echo(v string) string {
+	v = strings.ToValidUTF8(v, "\uFFFD")
 	if len(v) <= maxEcho {
 		return v
 	}

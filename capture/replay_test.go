@@ -266,8 +266,8 @@ func TestReplayStillFails(t *testing.T) {
 			reason capture.Reason
 			detail string
 		}{
-			{capture.WrongCampaign, `the click belongs to campaign "acme", and this route takes only "other"`},
-			{capture.WrongCampaign, `the click belongs to campaign "acme", and this route takes only "a third"`},
+			{capture.WrongCampaign, `the click belongs to campaign "acme", and this route takes only "other"; have the sender call the route of its campaign`},
+			{capture.WrongCampaign, `the click belongs to campaign "acme", and this route takes only "a third"; have the sender call the route of its campaign`},
 			{capture.BadPayout, "today it is none"},
 		} {
 			if e := entries[i]; !e.Waiting() || e.Reason != want.reason || e.Detail != want.detail {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/caddy-capture/caddy-capture/attribution"
 	"github.com/caddy-capture/caddy-capture/capture/clickid"
+	"github.com/caddy-capture/caddy-capture/capture/signature"
 )
 
 // Field is a canonical field of a postback.
@@ -21,10 +22,13 @@ const (
 	FieldEvent    Field = "event"
 	FieldStatus   Field = "status"
 	FieldTime     Field = "time"
+	// FieldMessageID is the sender's own ID of one delivery: the same one seen
+	// twice is a repeat, whatever happened in between.
+	FieldMessageID Field = "message_id"
 )
 
 // Fields lists all canonical fields.
-var Fields = []Field{FieldClickID, FieldTxID, FieldPayout, FieldCurrency, FieldEvent, FieldStatus, FieldTime}
+var Fields = []Field{FieldClickID, FieldTxID, FieldPayout, FieldCurrency, FieldEvent, FieldStatus, FieldTime, FieldMessageID}
 
 // DefaultFields returns the parameter names that a route understands without
 // configuration, first choice first.
@@ -54,9 +58,10 @@ type Route struct {
 	Name string
 	// Campaign is the one campaign whose clicks the route takes; "" is any.
 	Campaign string
-	// Fields are the parameter names of each field, first non-empty wins.
-	// Dots walk into JSON: a.b.c into objects, a.0 into arrays. Fields that
-	// are missing get the defaults.
+	// Fields are the parameters of each field, first non-empty wins; of those
+	// for the click ID the first that has a genuine one does. See
+	// [CheckParameter] for how they are written. Fields that are missing get the
+	// defaults.
 	Fields map[Field][]string
 	// Statuses are the sender's words; case does not matter. The canonical
 	// words work as well, unless they are mapped to something else here.
@@ -78,16 +83,46 @@ type Route struct {
 	MaxBody int64
 	// Address says how a sender's address is kept.
 	Address AddressMode
+	// Verifiers all have to pass, in their order, after the sender's address
+	// and the token (unless that is in the body).
+	Verifiers []signature.Verifier
+	// Memory is what was proved once and must not be proved again. One that
+	// outlives a reload can be handed in; Compile makes one if it is nil.
+	Memory *signature.Memory
+	// Unwrap is the form field whose value is the real body, as JSON. The
+	// form's other fields are read as well.
+	Unwrap string
+	// Kinds are the kinds of message that come to this one route; the first
+	// that fits decides. None: all messages are read alike. A message that
+	// none fits is quarantined.
+	Kinds []Kind
+	// Minor says that amounts are in the minor unit of their currency, like
+	// cents. A [Kind] can say otherwise.
+	Minor bool
+	// Major are parameters whose amounts are in whole units all the same, such
+	// as what the shop itself put into its checkout's messages.
+	Major []string
 
 	// written: what is read was written by the owner, who knows names as the
 	// journal has them.
 	written bool
 
 	// What Compile makes of the above.
-	wanted   map[string][]target // by lower-case parameter name
+	match    matcher
+	fields   fieldParams
+	token    []int // by their numbers in match, as all parameters are
+	unwrap   []int
+	major    []int
+	all      []int // those of which all values are wanted
+	kinds    []kind
+	byTxID   bool // one of the kinds goes by the txid
 	statuses map[string]attribution.Status
 	tokens   [][sha256.Size]byte
 	allow    []netip.Prefix
+	decoders []signature.Decoder
+	secrets  []string // parameters
+	shielded []string // the same, but for the token, which is masked anyhow
+	proof    string   // what the route's own authentication, having passed, rests on
 }
 
 // Arrival is what the server knows of a request beyond the request itself.
@@ -99,7 +134,10 @@ type Arrival struct {
 	Secure bool
 	// Early says that it arrived in TLS early data, where it can be a replay.
 	Early bool
-	Time  time.Time
-	Rules *Rules
-	Codec *clickid.Codec
+	// Target is the request's target as it was sent, if something in front of
+	// the route has rewritten it: signatures cover what was sent.
+	Target string
+	Time   time.Time
+	Rules  *Rules
+	Codec  *clickid.Codec
 }

@@ -22,7 +22,7 @@ func TestCompileDefaults(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", f, rt.Fields[f], want[f])
 		}
 	}
-	if len(rt.Fields) != len(Fields) || rt.MaxBody != 64<<10 {
+	if len(rt.Fields) != len(want) || rt.MaxBody != 64<<10 {
 		t.Errorf("got %d fields and max_body %d", len(rt.Fields), rt.MaxBody)
 	}
 	if err := rt.Compile(); err != nil {

@@ -102,7 +102,9 @@ type Store interface {
 	// Erase removes what identifies the visitor of a click: from the click
 	// itself, its conversions and the journal. Campaign, source, destination,
 	// time and money stay, and with them all sums; transaction IDs stay, for
-	// they name a sale. What is erased is gone from the disk when Erase
+	// they name a sale, by which a refund still finds its conversion. Entries
+	// that wait for a click without one, but have a transaction of its
+	// conversions, are erased as well. What is erased is gone from the disk when Erase
 	// returns, or with the next Sweep if it says so. ErrNotFound if nothing
 	// is known of the click.
 	Erase(ctx context.Context, ref clickid.Ref) (Erased, error)
@@ -284,6 +286,10 @@ type Tx interface {
 	// the store knows but one rule; and as a click can have any number of
 	// conversions, what it costs must not depend on that.
 	Others(ref clickid.Ref, dedup attribution.Dedup, limit int) ([]attribution.ConversionID, error)
+	// ByTxID lists, in any order and up to limit, the conversions that have the
+	// key among their TxKeys. It may list some that the batch has put without
+	// it.
+	ByTxID(key TxKey, limit int) ([]attribution.ConversionID, error)
 	// Conversion returns one conversion, or nil if there is none.
 	Conversion(id attribution.ConversionID) (*Conversion, error)
 	// PutConversion stores c; old is what Conversion returned, or nil.
@@ -296,6 +302,11 @@ type Tx interface {
 	// that e repeats ([Entry.Repeats]). It is asked for every postback that is
 	// booked, so it has to cost nothing worth mentioning where there are none.
 	Repeated(e *Entry, limit int) ([]*Entry, error)
+	// Awaiting returns, up to limit and oldest first, the entries in quarantine
+	// that have the key among their [Entry.AwaitedKeys]. It is asked for every
+	// postback of some routes, so it has to cost nothing worth mentioning where
+	// there are none.
+	Awaiting(key TxKey, limit int) ([]*Entry, error)
 	// PutEntry stores or replaces a journal entry.
 	PutEntry(e *Entry) error
 }

@@ -14,9 +14,11 @@ type TxReader interface {
 	Click(ref clickid.Ref) (*Click, error)
 	Any(ref clickid.Ref) (*Conversion, error)
 	Others(ref clickid.Ref, dedup attribution.Dedup, limit int) ([]attribution.ConversionID, error)
+	ByTxID(key TxKey, limit int) ([]attribution.ConversionID, error)
 	Conversion(id attribution.ConversionID) (*Conversion, error)
 	Entry(seq uint64) (*Entry, error)
 	Repeated(e *Entry, limit int) ([]*Entry, error)
+	Awaiting(key TxKey, limit int) ([]*Entry, error)
 }
 
 // MaxTrial bounds what a [Trial] remembers, in bytes.
@@ -40,9 +42,11 @@ type Trial struct {
 
 	conversions map[attribution.ConversionID][]byte // encoded: that takes a third
 	ofClick     map[clickid.Ref][]Known
-	waiting     map[uint64]*Entry // what would wait in quarantine
-	fresh       []uint64          // of these, the ones that the store does not have
-	gone        map[uint64]uint64 // what would wait no longer, and what booked it
+	ofTxID      map[TxKey][]attribution.ConversionID
+	waiting     map[uint64]*Entry  // what would wait in quarantine
+	fresh       []uint64           // of these, the ones that the store does not have
+	gone        map[uint64]uint64  // what would wait no longer, and what booked it
+	awaiting    map[TxKey][]uint64 // what would wait for a transaction, or has before
 }
 
 // Try decides the postbacks of a batch as [Apply] would on what r reads and t
@@ -52,8 +56,9 @@ type Trial struct {
 func Try(r TxReader, b *Batch, next uint64, t *Trial) error {
 	if t.conversions == nil {
 		t.conversions = make(map[attribution.ConversionID][]byte)
-		t.ofClick = make(map[clickid.Ref][]Known)
+		t.ofClick, t.ofTxID = make(map[clickid.Ref][]Known), make(map[TxKey][]attribution.ConversionID)
 		t.waiting, t.gone = make(map[uint64]*Entry), make(map[uint64]uint64)
+		t.awaiting = make(map[TxKey][]uint64)
 	}
 	t.next = max(t.next, next)
 	tx := trialTx{TxReader: r, t: t}
@@ -113,6 +118,17 @@ func (x trialTx) Others(ref clickid.Ref, dedup attribution.Dedup, limit int) ([]
 	return others[:min(limit, len(others))], err
 }
 
+func (x trialTx) ByTxID(key TxKey, limit int) ([]attribution.ConversionID, error) {
+	ids, err := x.TxReader.ByTxID(key, limit)
+	for _, id := range x.t.ofTxID[key] {
+		if !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
+	slices.SortFunc(ids, attribution.ConversionID.Compare)
+	return ids[:min(limit, len(ids))], err
+}
+
 func (x trialTx) Conversion(id attribution.ConversionID) (*Conversion, error) {
 	data := x.t.conversions[id]
 	if data == nil {
@@ -134,6 +150,14 @@ func (x trialTx) PutConversion(c, _ *Conversion) error {
 		known[i] = c.Known()
 	} else {
 		x.t.ofClick[c.Click] = append(known, c.Known())
+	}
+	for _, key := range c.TxKeys {
+		if !slices.Contains(x.t.ofTxID[key], c.ID) {
+			x.t.ofTxID[key] = append(x.t.ofTxID[key], c.ID)
+			if err := x.t.grow(trialOverhead); err != nil {
+				return err
+			}
+		}
 	}
 	if tried {
 		return x.t.grow(len(data) - len(was))
@@ -187,12 +211,43 @@ func (x trialTx) Repeated(e *Entry, limit int) (list []*Entry, err error) {
 	return list[:min(limit, len(list))], err
 }
 
+// Awaiting asks the store for so many more as may have been booked meanwhile.
+func (x trialTx) Awaiting(key TxKey, limit int) (list []*Entry, err error) {
+	stored, err := x.TxReader.Awaiting(key, limit+len(x.t.gone))
+	if err != nil {
+		return nil, err
+	}
+	seqs := slices.Clone(x.t.awaiting[key])
+	for _, w := range stored {
+		seqs = append(seqs, w.Seq)
+	}
+	slices.Sort(seqs)
+	for _, seq := range slices.Compact(seqs) {
+		w, err := x.Entry(seq)
+		if err != nil {
+			return nil, err
+		}
+		if w != nil && len(list) < limit && slices.Contains(w.AwaitedKeys(), key) {
+			list = append(list, w)
+		}
+	}
+	return list, nil
+}
+
 // PutEntry keeps of an entry what is needed to decide others.
 func (x trialTx) PutEntry(e *Entry) error {
 	if !e.Waiting() {
 		delete(x.t.waiting, e.Seq)
 		x.t.gone[e.Seq] = cmp.Or(e.Resolved, e.Seq)
 		return x.t.grow(trialOverhead)
+	}
+	for _, key := range e.AwaitedKeys() {
+		if !slices.Contains(x.t.awaiting[key], e.Seq) {
+			x.t.awaiting[key] = append(x.t.awaiting[key], e.Seq)
+			if err := x.t.grow(trialOverhead); err != nil {
+				return err
+			}
+		}
 	}
 	kept := *e
 	stored, err := x.TxReader.Entry(e.Seq)

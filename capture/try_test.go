@@ -23,9 +23,11 @@ func (emptyReader) Any(clickid.Ref) (*Conversion, error) { return nil, nil }
 func (emptyReader) Others(clickid.Ref, attribution.Dedup, int) ([]attribution.ConversionID, error) {
 	return nil, nil
 }
+func (emptyReader) ByTxID(TxKey, int) ([]attribution.ConversionID, error)    { return nil, nil }
 func (emptyReader) Conversion(attribution.ConversionID) (*Conversion, error) { return nil, nil }
 func (emptyReader) Entry(uint64) (*Entry, error)                             { return nil, nil }
 func (emptyReader) Repeated(*Entry, int) ([]*Entry, error)                   { return nil, nil }
+func (emptyReader) Awaiting(TxKey, int) ([]*Entry, error)                    { return nil, nil }
 
 // TestTrialIsBounded: a trial never forgets, so it ends where it would have to.
 func TestTrialIsBounded(t *testing.T) {

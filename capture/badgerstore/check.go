@@ -49,7 +49,7 @@ func (s *Store) Check(ctx context.Context, progress func(done, total int64)) (ca
 	// In this order: a damaged table makes everything else look wrong.
 	for _, step := range []func() error{
 		c.verifyTables, c.prepare, c.blocks, c.days, c.conversions, c.listed(kindTest), c.listed(kindUnbooked),
-		c.known, c.journal, c.quarantine, c.entryIndexes,
+		c.known, c.txids, c.journal, c.quarantine, c.entryIndexes,
 	} {
 		if err := step(); err != nil {
 			return c.result, err
@@ -97,8 +97,8 @@ func (c *check) prepare() (err error) {
 		return err
 	}
 	for _, kind := range []byte{
-		kindBlock, kindBlock, kindConversion, kindBooked, kindTest, kindUnbooked, kindKnown, kindEntry, kindWaiting, kindOfClick,
-		kindRepeatable, kindCell,
+		kindBlock, kindBlock, kindConversion, kindBooked, kindTest, kindUnbooked, kindKnown, kindTxID, kindEntry, kindWaiting, kindOfClick,
+		kindRepeatable, kindAwaiting, kindCell,
 	} {
 		if err := c.s.scan(c.ctx, c.txn, scan{prefix: []byte{kind}}, func(*badger.Item) (bool, error) {
 			c.total++
@@ -246,7 +246,7 @@ func (c *check) conversions() error {
 		if !known {
 			c.result.Found("conversion %s is not known to its click", id)
 		}
-		return nil
+		return c.hasTxIDs(conv)
 	})
 }
 

@@ -23,10 +23,17 @@ func TestCheckFinds(t *testing.T) {
 	w := newWriter(t, s)
 	c := w.clicks(click(day, "spring"), click(day.Add(time.Hour), "spring"))[0]
 	sale, waits := postback(c, "1", day.Add(time.Minute)), unknownPostback(5000, day)
+	sale.IndexTxID = true
+	refund := postback(c, "unsold", day.Add(time.Minute))
+	refund.HasRef, refund.ByTxID, refund.TxIDs = false, true, []string{"too"}
 	test := click(day, "spring")
 	test.Flags = capture.FlagTest
 	w.clicks(test)
-	w.commit(nil, []*capture.Postback{sale, waits, postback(test, "1", day.Add(time.Minute))})
+	w.commit(nil, []*capture.Postback{sale, waits, postback(test, "1", day.Add(time.Minute)), refund})
+	awaited := refund.Result.Entry.AwaitedKeys()
+	if len(awaited) != 2 {
+		t.Fatalf("the refund awaits %x", awaited)
+	}
 	checkHealthy(t, s)
 	conv := sale.Result.Conversion
 	other := *conv
@@ -117,6 +124,9 @@ func TestCheckFinds(t *testing.T) {
 			ref.Slot++
 			return txn.Set(k.known(ref, conv.ID), []byte{0})
 		}, []string{"belongs to"}},
+		{"a transaction is gone", remove(k.txid(conv.TxKeys[0], conv.ID)), []string{"not found by its transaction"}},
+		{"a transaction too many", set(k.txid(capture.TxKey{1}, conv.ID), nil), []string{"which does not have it"}},
+		{"a transaction of nothing", set(k.txid(capture.TxKey{1}, other.ID), nil), []string{other.ID.String(), "which is not there"}},
 		{"a quarantined entry is gone", remove(k.number(kindEntry, waits.Seq)), []string{"not there"}},
 		{"an entry that cannot be read", set(k.number(kindEntry, waits.Seq), []byte{7}), []string{fmt.Sprint("entry ", waits.Seq)}},
 		{"an entry beyond the next number", func(txn *badger.Txn) error {
@@ -129,6 +139,10 @@ func TestCheckFinds(t *testing.T) {
 		{"a click's list has an entry of another", set(k.ofClick(c.Ref, waits.Seq), nil), []string{"where it does not belong"}},
 		{"a request would not be found again", remove(k.repeatable(fp, waits.Seq)), []string{"would not be found when it is repeated"}},
 		{"a request is found that waits no longer", set(k.repeatable(fp, sale.Seq), nil), []string{"where it does not belong"}},
+		{"a refund would not find its sale", remove(k.awaiting(awaited[1], refund.Seq)), []string{"awaits a transaction but would not be found"}},
+		{"a refund is found by another sale", set(k.awaiting(capture.TxKey{1}, refund.Seq), nil), []string{"where it does not belong"}},
+		{"a sale is found as awaiting one", set(k.awaiting(awaited[0], sale.Seq), nil), []string{"where it does not belong"}},
+		{"what awaits a sale is gone", set(k.awaiting(awaited[0], 900), nil), []string{"entry 900 is listed under kind 'a' but not there"}},
 		{"the quarantine has another reason", set(k.number(kindWaiting, waits.Seq), []byte("bad_time")), []string{`for "bad_time" but waits for "unknown_click"`}},
 	} {
 		t.Run(b.name, func(t *testing.T) {

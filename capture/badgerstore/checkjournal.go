@@ -3,6 +3,7 @@ package badgerstore
 import (
 	"fmt"
 	"maps"
+	"slices"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -51,6 +52,11 @@ func (c *check) listedEntry(e *capture.Entry) error {
 			return err
 		}
 	}
+	for _, key := range e.AwaitedKeys() {
+		if err := has(c.keys.awaiting(key, e.Seq), "awaits a transaction but would not be found by it"); err != nil {
+			return err
+		}
+	}
 	return has(c.keys.number(kindWaiting, e.Seq), "waits in quarantine but is missing from its listing")
 }
 
@@ -64,6 +70,9 @@ func (c *check) entryIndexes() error {
 		kindRepeatable: func(e *capture.Entry, key []byte) bool {
 			fp, ok := e.Fingerprint()
 			return !ok || !e.Waiting() || string(c.keys.repeatable(fp, e.Seq)) != string(key)
+		},
+		kindAwaiting: func(e *capture.Entry, key []byte) bool {
+			return len(key) != 25 || !slices.Contains(e.AwaitedKeys(), capture.TxKey(key[1:17]))
 		},
 	} {
 		err := c.each(kind, func(item *badger.Item) error {

@@ -18,6 +18,7 @@
 //	x epoch(2) block(8) slot(1)
 //	  second(4) conversion(16)       a conversion of a click: 1 byte dedup, and
 //	                                 0x80 if another dedup added to it
+//	o transaction(16) conversion(16) index: found by transaction, see capture.TxKey
 //	v time(8) conversion(16)         index: booked, by its time in ms, sign bit flipped
 //	w time(8) conversion(16)         index: the same for conversions of test clicks
 //	u time(8) conversion(16)         index: not booked, so that retention finds them
@@ -27,6 +28,8 @@
 //	  second(4) number(8)            index: the journal entry is about that click
 //	p hash(8) number(8)              index: the journal entry waits, and has a request of
 //	                                 that hash, see repeated.go
+//	a transaction(16) number(8)      index: the journal entry waits for a conversion to be
+//	                                 found by that transaction
 //	n quarter(4) hash(16)            one cell of the sums, with its names, see cells.go
 //	r key                            that record was written anew by an erasure, and its
 //	                                 old version may still be on disk, see erase.go

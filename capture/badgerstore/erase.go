@@ -138,6 +138,9 @@ func (s *Store) findErasable(ctx context.Context, ref clickid.Ref) (found erasab
 		}); err != nil {
 			return err
 		}
+		if err := s.findClickless(ctx, txn, &found); err != nil {
+			return err
+		}
 		// What was booked again can have named another click when it arrived,
 		// as the route was configured then, and has the same raw request.
 		for _, seq := range found.entries {

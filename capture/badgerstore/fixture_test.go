@@ -54,7 +54,7 @@ func TestFixture(t *testing.T) {
 				t.Errorf("the identity is %+v: %v", id, err)
 			}
 			pos := s.Position()
-			if pos.NextSeq != 14 || pos.NextBatch < 5 || pos.NextBlock < 500 || name == "files" && pos.NextBlock != 500 {
+			if pos.NextSeq != 19 || pos.NextBatch < 5 || pos.NextBlock < 500 || name == "files" && pos.NextBlock != 500 {
 				t.Errorf("the position is %+v", pos)
 			}
 			if s.swept.clicks == 0 || s.swept.conversions == 0 {
@@ -64,6 +64,17 @@ func TestFixture(t *testing.T) {
 			w := newWriter(t, s)
 			c := w.clicks(click(day, "spring"))[0]
 			w.commit(nil, []*capture.Postback{postback(c, "new", day.Add(time.Hour))})
+			again := postback(c, "order", day.Add(2*time.Hour))
+			again.HasRef, again.ByTxID, again.Claim.Refund, again.Claim.Key = false, true, true, "again"
+			if w.commit(nil, []*capture.Postback{again}); again.Result.Outcome != capture.Updated {
+				t.Errorf("a refund of a known transaction: %+v", again.Result)
+			}
+			sold := postback(c, "other", day.Add(3*time.Hour))
+			sold.IndexTxID = true
+			if w.commit(nil, []*capture.Postback{sold}); sold.Result.Outcome != capture.Recorded ||
+				!sold.Result.Conversion.State.Payout.Equal(money("10")) {
+				t.Errorf("a sale that a refund awaits: %+v", sold.Result.Conversion)
+			}
 			checkHealthy(t, s)
 		})
 	}
@@ -121,6 +132,25 @@ func fixtureHistory(t *testing.T, s *Store) {
 	known := claim(full, func(p *capture.Postback) { p.Claim.TxID, p.Claim.Key = "replayed", "import:1:0" })
 	known.Replays = waits.Seq
 	w.commit(nil, []*capture.Postback{known, claim(full, func(p *capture.Postback) { p.HasRef = false; p.Problem = capture.MissingClickID })})
+	// Refunds: one that finds its sale, one that waits for its own, and what
+	// there is nothing to book of.
+	order := claim(full, as(attribution.Approved, "sale", "order"))
+	order.IndexTxID = true
+	refund := func(key, txid string) *capture.Postback {
+		return claim(full, func(p *capture.Postback) {
+			p.Ref, p.HasRef, p.ByTxID = clickid.Ref{}, false, true
+			p.Claim.Event, p.Claim.TxID, p.Claim.Key, p.Claim.Refund, p.Claim.Payout = "", txid, key, true, money("2.50")
+			p.Notes, p.Raw.Headers = []string{"a note"}, map[string]string{"X-Topic": "refunds/create"}
+		})
+	}
+	waiting := refund("b", "unknown")
+	waiting.TxIDs = []string{"other"}
+	early := refund("early", "")
+	early.ByTxID, early.Ref, early.HasRef, early.Claim.Event = false, full.Ref, true, "early"
+	w.commit(nil, []*capture.Postback{
+		order, refund("a", "order"), waiting, early,
+		claim(full, func(p *capture.Postback) { p.Ignored = "a ping" }),
+	})
 	if _, err := s.Erase(ctx, erased.Ref); err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,7 @@ const (
 	kindQuarter    = 't'
 	kindConversion = 'c'
 	kindKnown      = 'x'
+	kindTxID       = 'o'
 	kindBooked     = 'v'
 	kindTest       = 'w'
 	kindUnbooked   = 'u'
@@ -24,6 +25,7 @@ const (
 	kindWaiting    = 'q'
 	kindOfClick    = 'e'
 	kindRepeatable = 'p'
+	kindAwaiting   = 'a'
 	kindCell       = 'n'
 	kindRewritten  = 'r'
 	kindFiller     = 'z'
@@ -99,6 +101,28 @@ func (k *keys) repeatableFrom(fp uint64) []byte {
 
 // indexSeq reads the journal number at the end of a key of an index.
 func indexSeq(key []byte) uint64 { return binary.BigEndian.Uint64(key[len(key)-8:]) }
+
+// txid is the key by which a transaction leads to one of its conversions.
+func (k *keys) txid(key capture.TxKey, id attribution.ConversionID) []byte {
+	return append(k.txidOf(key), id[:]...)
+}
+
+// txidOf is what the keys of all conversions of a transaction begin with.
+func (k *keys) txidOf(key capture.TxKey) []byte {
+	return append(append(k.room(33), kindTxID), key[:]...)
+}
+
+// awaiting is the key by which an entry in quarantine is found when a
+// transaction that it awaits leads to a conversion.
+func (k *keys) awaiting(key capture.TxKey, seq uint64) []byte {
+	return binary.BigEndian.AppendUint64(k.awaitingOf(key), seq)
+}
+
+// awaitingOf is what the keys of all entries begin with that await a
+// transaction.
+func (k *keys) awaitingOf(key capture.TxKey) []byte {
+	return append(append(k.room(25), kindAwaiting), key[:]...)
+}
 
 // index is the key of a conversion in a listing by time.
 func (k *keys) index(kind byte, at time.Time, id attribution.ConversionID) []byte {

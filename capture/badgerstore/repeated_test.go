@@ -34,7 +34,7 @@ func TestFilter(t *testing.T) {
 		t.Helper()
 		txn := s.db.NewTransactionAt(s.ts, false)
 		defer txn.Discard()
-		if err := f.load(txn); err != nil {
+		if err := f.load(txn, kindRepeatable); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -107,7 +107,7 @@ func TestSweepOfResolved(t *testing.T) {
 		t.Errorf("the sweep deleted %+v: %v", n, err)
 	}
 	checkHealthy(t, s)
-	for _, kind := range []byte{kindEntry, kindWaiting, kindOfClick, kindRepeatable} {
+	for _, kind := range []byte{kindEntry, kindWaiting, kindOfClick, kindRepeatable, kindAwaiting} {
 		err := s.view(ctx, func(txn *badger.Txn) error {
 			return s.scan(ctx, txn, scan{prefix: []byte{kind}}, func(item *badger.Item) (bool, error) {
 				t.Errorf("the key %q is left", item.Key())

@@ -44,6 +44,8 @@ type Store struct {
 	erased map[clickid.Ref]struct{}
 	// repeatable spares most postbacks the look into the quarantine.
 	repeatable filter
+	// awaiting spares most the look for what awaits their transaction.
+	awaiting filter
 	// commitAt commits a transaction; tests replace it.
 	commitAt func(txn *badger.Txn, ts uint64) error
 

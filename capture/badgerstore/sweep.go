@@ -194,7 +194,13 @@ func (d *eraser) conversion(index []byte, now time.Time, keep capture.Retention)
 	return true, d.forget(c)
 }
 
-// forget makes a click know the conversion no more.
+// forget makes a click know the conversion no more, and no transaction lead to
+// it.
 func (d *eraser) forget(c *capture.Conversion) error {
+	for _, key := range c.TxKeys {
+		if err := d.txn.Delete(d.keys.txid(key, c.ID)); err != nil {
+			return err
+		}
+	}
 	return d.txn.Delete(d.keys.known(c.Click, c.ID))
 }

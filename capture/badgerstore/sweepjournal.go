@@ -150,10 +150,8 @@ func (d *eraser) unwait(e *capture.Entry) error {
 		return nil
 	}
 	d.waiting[e.Reason]--
-	if fp, ok := e.Fingerprint(); ok {
-		if err := d.txn.Delete(d.keys.repeatable(fp, e.Seq)); err != nil {
-			return tooLarge(err)
-		}
+	if err := unlist(&d.keys, e, d.txn.Delete); err != nil {
+		return tooLarge(err)
 	}
 	return tooLarge(d.txn.Delete(d.keys.number(kindWaiting, e.Seq)))
 }

@@ -23,6 +23,8 @@ type tx struct {
 	cells   map[capture.Cell]attribution.Counts
 	spans   map[uint32]span
 	waiting map[capture.Reason]int64 // change of the quarantine
+	// txids are the conversions that the batch itself lets transactions lead to.
+	txids map[capture.TxKey][]attribution.ConversionID
 	// fresh: no entry from this number on exists yet, also not in this batch.
 	fresh uint64
 }
@@ -190,6 +192,9 @@ func (t *tx) PutConversion(c, old *capture.Conversion) error {
 	if err := t.putKnown(c, old); err != nil {
 		return err
 	}
+	if err := t.putTxIDs(c, old); err != nil {
+		return err
+	}
 	index := t.keys.indexOf(c)
 	if old != nil {
 		was := t.keys.indexOf(old)
@@ -257,6 +262,16 @@ func (t *tx) Entry(seq uint64) (*capture.Entry, error) {
 // PutEntry stores a journal entry and keeps its indexes and the quarantine in
 // step.
 func (t *tx) PutEntry(e *capture.Entry) error {
+	var was *capture.Entry
+	if e.Seq < t.fresh {
+		var err error
+		if was, err = t.waits(e.Seq); err != nil {
+			return err
+		}
+	} else {
+		t.fresh = e.Seq + 1
+		t.state.seq = max(t.state.seq, e.Seq+1)
+	}
 	data, err := capture.EncodeRecord(e)
 	if err != nil {
 		return err
@@ -269,38 +284,34 @@ func (t *tx) PutEntry(e *capture.Entry) error {
 			return err
 		}
 	}
-	var was []byte
-	key := t.keys.number(kindWaiting, e.Seq)
-	if e.Seq < t.fresh {
-		if was, err = t.get(key); err != nil {
-			return err
-		}
-	} else {
-		t.fresh = e.Seq + 1
-		t.state.seq = max(t.state.seq, e.Seq+1)
-	}
 	if was != nil {
-		t.wait(capture.Reason(was), -1)
+		t.wait(was.Reason, -1)
 	}
+	if err := t.putWaiting(e, was); err != nil {
+		return err
+	}
+	key := t.keys.number(kindWaiting, e.Seq)
 	switch {
 	case e.Waiting():
 		t.wait(e.Reason, 1)
-		if fp, ok := e.Fingerprint(); ok {
-			t.s.repeatable.add(fp)
-			if err := t.set(t.keys.repeatable(fp, e.Seq), nil); err != nil {
-				return err
-			}
-		}
 		return t.set(key, []byte(e.Reason))
 	case was != nil:
-		if fp, ok := e.Fingerprint(); ok {
-			if err := t.delete(t.keys.repeatable(fp, e.Seq)); err != nil {
-				return err
-			}
-		}
 		return t.delete(key)
 	}
 	return nil
+}
+
+// waits returns the entry if it waits in quarantine, else nil.
+func (t *tx) waits(seq uint64) (*capture.Entry, error) {
+	listed, err := t.get(t.keys.number(kindWaiting, seq))
+	if err != nil || listed == nil {
+		return nil, err
+	}
+	e, err := t.Entry(seq)
+	if err == nil && e == nil {
+		err = missing("journal entry", seq)
+	}
+	return e, err
 }
 
 func (t *tx) wait(reason capture.Reason, n int64) {

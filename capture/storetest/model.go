@@ -41,6 +41,7 @@ type modelSays struct {
 	event, txid string
 	status      attribution.Status
 	pays        modelPays
+	refund      string // the refund's ID; "": it is none
 }
 
 type modelPays struct {
@@ -89,8 +90,12 @@ func (m *model) book(click *capture.Click, c modelClaim) (capture.Outcome, captu
 	if known && (c.timed || conv.state == before.state && conv.first.Equal(before.first)) {
 		*conv = before // a message is as old as its first arrival
 	}
-	conv.booked = was || m.window == 0 || !conv.first.After(click.Time.Add(m.window))
+	sale := len(conv.sales()) > 0
+	conv.booked = was || sale && (m.window == 0 || !conv.first.After(click.Time.Add(m.window)))
 	switch {
+	case !sale:
+		conv.parked++
+		return capture.Quarantined, capture.UnknownClick
 	case !conv.booked:
 		conv.parked++
 		return capture.Quarantined, capture.OutsideWindow
@@ -103,10 +108,20 @@ func (m *model) book(click *capture.Click, c modelClaim) (capture.Outcome, captu
 	return capture.Duplicate, ""
 }
 
+// sales are the claims that are no refunds.
+func (conv *modelConversion) sales() []modelClaim {
+	return slices.DeleteFunc(slices.Clone(conv.claims), func(c modelClaim) bool { return c.says.refund != "" })
+}
+
 // decide: the newest final claim decides, or the newest at all; the payout is
-// the newest that was named, or the campaign's own; the time is the earliest.
+// the newest that was named, or the campaign's own, less what was refunded; the
+// time is the earliest.
 func (conv *modelConversion) decide(defaultPays int64) {
-	list := slices.SortedFunc(slices.Values(conv.claims), newer)
+	list := slices.SortedFunc(slices.Values(conv.sales()), newer)
+	if len(list) == 0 {
+		conv.state, conv.first = modelState{}, time.Time{}
+		return
+	}
 	top := list[len(list)-1].says
 	conv.state = modelState{event: top.event, status: top.status}
 	if defaultPays != 0 {
@@ -120,6 +135,31 @@ func (conv *modelConversion) decide(defaultPays int64) {
 		if c.at.Before(conv.first) {
 			conv.first = c.at
 		}
+	}
+	conv.takeOff()
+}
+
+// takeOff: of each refund the newest word counts. When nothing is left, the
+// conversion is reversed.
+func (conv *modelConversion) takeOff() {
+	last := make(map[string]modelSays)
+	for _, c := range slices.SortedFunc(slices.Values(conv.claims), newer) {
+		last[c.says.refund] = c.says
+	}
+	delete(last, "")
+	back := int64(0)
+	for _, says := range last {
+		if says.status == attribution.Approved || says.status == attribution.Reversed {
+			back += says.pays.cents
+		}
+	}
+	s := &conv.state
+	switch {
+	case back == 0 || s.pays.currency == "" || s.status == attribution.Rejected || s.status == attribution.Reversed:
+	case back >= s.pays.cents:
+		s.status = attribution.Reversed
+	default:
+		s.pays.cents -= back
 	}
 }
 

@@ -38,15 +38,26 @@ func newWorld(t *rapid.T, p *place, m *model, clicks int, timed func() bool) *wo
 		w.clicks = append(w.clicks, c)
 		w.blocks = append(w.blocks, p.block(c))
 	}
+	// Refunds are drawn where all is in one currency: what is in another than
+	// its sale is quarantined, and has a test of its own.
+	refunds := rapid.Bool().Draw(t, "refunds")
+	payouts := []modelPays{{}, {"USD", 500}, {"USD", 700}, {"EUR", 500}, {"USD", -310}}
+	if refunds {
+		payouts = payouts[:3]
+	}
 	for range rapid.IntRange(1, 8).Draw(t, "claims") {
 		c := attribution.Claim{
 			Event:  rapid.SampledFrom([]string{"sale", "lead"}).Draw(t, "event"),
 			TxID:   rapid.SampledFrom([]string{"", "1", "2"}).Draw(t, "txid"),
 			Status: rapid.SampledFrom([]attribution.Status{1, 2, 2, 3, 4}).Draw(t, "status"),
 		}
-		pays := rapid.SampledFrom([]modelPays{{}, {"USD", 500}, {"USD", 700}, {"EUR", 500}, {"USD", -310}}).Draw(t, "payout")
+		pays := rapid.SampledFrom(payouts).Draw(t, "payout")
 		if pays.currency != "" {
 			c.Payout, c.HasPayout = cents(pays.cents, pays.currency), true
+		}
+		if refunds && c.HasPayout && rapid.IntRange(0, 2).Draw(t, "refund") == 0 {
+			c.Refund, c.Key = true, rapid.SampledFrom([]string{"a", "b"}).Draw(t, "key")
+			c.Payout = cents(pays.cents-400, "USD")
 		}
 		if timed() {
 			c.SentAt = noon.Add(time.Duration(rapid.IntRange(-6, 20).Draw(t, "time")) * 10 * time.Minute)
@@ -64,6 +75,9 @@ func modelled(c attribution.Claim, arrival time.Time, nth int) modelClaim {
 	}
 	if c.HasPayout {
 		mc.says.pays = modelPays{string(c.Payout.Currency), hundredths(c.Payout)}
+	}
+	if c.Refund {
+		mc.says.refund = c.Key
 	}
 	return mc
 }

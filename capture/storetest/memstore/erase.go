@@ -28,9 +28,11 @@ func (s *Store) Erase(ctx context.Context, ref clickid.Ref) (r capture.Erased, e
 		clicks[ref.Slot] = &c
 		d.blocks[ref.Block] = &capture.Block{Number: b.Number, Clicks: clicks}
 	}
+	var txids []capture.TxKey
 	for _, k := range d.known[ref] {
 		found = true
 		c := clone(d.conversions[k.ID])
+		txids = append(txids, c.TxKeys...)
 		if c.Erase() {
 			r.Conversions++
 			d.conversions[k.ID] = c
@@ -45,7 +47,8 @@ func (s *Store) Erase(ctx context.Context, ref clickid.Ref) (r capture.Erased, e
 	}
 	for _, e := range d.entries {
 		known := slices.ContainsFunc(d.known[ref], func(k capture.Known) bool { return k.ID == e.Conversion })
-		if !known && !(e.HasClick && e.Click == ref) {
+		sold := e.About(func(key capture.TxKey) bool { return slices.Contains(txids, key) })
+		if !known && !sold && !(e.HasClick && e.Click == ref) {
 			continue
 		}
 		found = true

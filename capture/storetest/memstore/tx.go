@@ -62,6 +62,24 @@ func (t *tx) Others(ref clickid.Ref, dedup attribution.Dedup, limit int) (ids []
 	return ids[:min(limit, len(ids))], nil
 }
 
+// ByTxID looks at all conversions: there is no index that could be wrong.
+func (t *tx) ByTxID(key capture.TxKey, limit int) (ids []attribution.ConversionID, err error) {
+	add := func(id attribution.ConversionID, c *capture.Conversion) {
+		if slices.Contains(c.TxKeys, key) && len(ids) < limit {
+			ids = append(ids, id)
+		}
+	}
+	for id, c := range t.changed.conversions {
+		add(id, c)
+	}
+	for id, c := range t.base.conversions {
+		if _, changed := t.changed.conversions[id]; !changed {
+			add(id, c)
+		}
+	}
+	return ids, nil
+}
+
 func (t *tx) Conversion(id attribution.ConversionID) (*capture.Conversion, error) {
 	c, ok := get(t.changed.conversions, t.base.conversions, id)
 	if !ok {
@@ -126,6 +144,26 @@ func (t *tx) Repeated(e *capture.Entry, limit int) (list []*capture.Entry, err e
 	return list[:min(limit, len(list))], nil
 }
 
+// Awaiting looks through all entries.
+func (t *tx) Awaiting(key capture.TxKey, limit int) (list []*capture.Entry, err error) {
+	add := func(w *capture.Entry) {
+		if slices.Contains(w.AwaitedKeys(), key) {
+			c := *w
+			list = append(list, &c)
+		}
+	}
+	for _, w := range t.changed.entries {
+		add(w)
+	}
+	for seq, w := range t.base.entries {
+		if t.changed.entries[seq] == nil {
+			add(w)
+		}
+	}
+	slices.SortFunc(list, func(a, b *capture.Entry) int { return cmp.Compare(a.Seq, b.Seq) })
+	return list[:min(limit, len(list))], nil
+}
+
 func (t *tx) PutEntry(e *capture.Entry) error {
 	c := *e
 	t.changed.entries[e.Seq] = &c
@@ -144,6 +182,6 @@ func (t *tx) apply() {
 func clone(c *capture.Conversion) *capture.Conversion {
 	d := *c
 	d.History = slices.Clone(c.History)
-	d.Parked = slices.Clone(c.Parked)
+	d.Parked, d.TxKeys = slices.Clone(c.Parked), slices.Clone(c.TxKeys)
 	return &d
 }

@@ -38,6 +38,8 @@ type clickFields struct {
 	Referer     string             `json:"referer"`
 	Address     string             `json:"address"`
 	Flags       []string           `json:"flags"`
+	// Notes say what is wrong with the click, in sentences.
+	Notes []string `json:"notes,omitempty"`
 }
 
 // adminClick answers GET /capture/clicks/<id>.
@@ -147,7 +149,7 @@ func (a *clickFields) fill(click *capture.Click) {
 	a.URL = strings.ReplaceAll(a.URL, "{click_id}", a.ID)
 	a.Cost.Add(click.Cost)
 	a.Host, a.Path, a.UserAgent, a.Referer = click.Host, click.Path, click.UserAgent, click.Referer
-	a.Address, a.Flags = click.Address, showFlags(click.Flags)
+	a.Address, a.Flags, a.Notes = click.Address, showFlags(click.Flags), click.Notes()
 }
 
 func (a *clickFields) fillFrom(c *capture.Conversion) {

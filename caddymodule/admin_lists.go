@@ -60,6 +60,10 @@ type conversionAnswer struct {
 // historyAnswer is one claim of a conversion's history.
 type historyAnswer struct {
 	claimAnswer
+	// Refund says that the payout is taken off the conversion's.
+	Refund bool `json:"refund,omitempty"`
+	// MessageID is the sender's own name of the message.
+	MessageID  string     `json:"message_id,omitempty"`
 	SentAt     *timestamp `json:"sent_at,omitempty"`
 	ReceivedAt timestamp  `json:"received_at"`
 	// After is what a correction without a time follows, if anything: what was
@@ -83,7 +87,8 @@ func (l *lease) showConversion(c *capture.Conversion) conversionAnswer {
 		e := &c.History[i]
 		a.History = append(a.History, historyAnswer{
 			claimAnswer: showClaim(e.Event, e.TxID, e.Status, e.Payout, e.HasPayout),
-			SentAt:      optionalTime(e.SentAt), ReceivedAt: timestamp{e.ReceivedAt}, After: optionalTime(e.After),
+			Refund:      e.Refund, MessageID: e.Key,
+			SentAt: optionalTime(e.SentAt), ReceivedAt: timestamp{e.ReceivedAt}, After: optionalTime(e.After),
 			Journal: e.Seq, Seen: e.Seen, LastSeen: timestamp{e.LastSeen},
 		})
 	}
@@ -133,15 +138,17 @@ func adminConversions(c *adminCall) error {
 
 // entryAnswer is one journal entry in answers.
 type entryAnswer struct {
-	Seq          uint64          `json:"seq"`
-	Time         timestamp       `json:"time"`
-	Route        string          `json:"route"`
-	Outcome      capture.Outcome `json:"outcome"`
-	Reason       capture.Reason  `json:"reason,omitempty"`
-	Detail       string          `json:"detail,omitempty"`
-	ClickID      string          `json:"click_id,omitempty"`
-	ConversionID string          `json:"conversion_id,omitempty"`
-	Campaign     string          `json:"campaign,omitempty"`
+	Seq     uint64          `json:"seq"`
+	Time    timestamp       `json:"time"`
+	Route   string          `json:"route"`
+	Outcome capture.Outcome `json:"outcome"`
+	Reason  capture.Reason  `json:"reason,omitempty"`
+	Detail  string          `json:"detail,omitempty"`
+	// Notes say what was repaired or assumed.
+	Notes        []string `json:"notes,omitempty"`
+	ClickID      string   `json:"click_id,omitempty"`
+	ConversionID string   `json:"conversion_id,omitempty"`
+	Campaign     string   `json:"campaign,omitempty"`
 	claimAnswer
 	SentAt    *timestamp `json:"sent_at,omitempty"`
 	Authentic string     `json:"authentic"`
@@ -157,10 +164,10 @@ type entryAnswer struct {
 func (l *lease) showEntry(e *capture.Entry) entryAnswer {
 	cl := &e.Claim
 	a := entryAnswer{
-		Seq: e.Seq, Time: timestamp{e.Time}, Route: e.Route, Outcome: e.Outcome, Reason: e.Reason, Detail: e.Detail,
+		Seq: e.Seq, Time: timestamp{e.Time}, Route: e.Route, Outcome: e.Outcome, Reason: e.Reason, Detail: e.Detail, Notes: e.Notes,
 		Campaign: e.Campaign, claimAnswer: showClaim(cl.Event, cl.TxID, cl.Status, cl.Payout, cl.HasPayout),
 		SentAt: optionalTime(cl.SentAt), Authentic: e.Authentic, Sender: e.Sender, Resolved: e.Resolved, Replays: e.Replays, Test: e.Test,
-		Raw: showRaw(e.Raw.Masked()),
+		Raw: showRaw(e.Raw.Masked(l.secrets()...)),
 	}
 	if e.HasClick {
 		a.ClickID = l.codec.EncodeAs(e.Key, e.Click)

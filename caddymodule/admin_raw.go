@@ -21,13 +21,15 @@ type rawAnswer struct {
 	ContentTypeBase64 []byte `json:"content_type_base64,omitempty"`
 	UserAgent         string `json:"user_agent,omitempty"`
 	UserAgentBase64   []byte `json:"user_agent_base64,omitempty"`
-	Body              string `json:"body,omitempty"`
+	// Headers are those that the route reads.
+	Headers map[string]string `json:"headers,omitempty"`
+	Body    string            `json:"body,omitempty"`
 	// BodyBase64 replaces Body where that would not be valid UTF-8.
 	BodyBase64 []byte `json:"body_base64,omitempty"`
 }
 
 func showRaw(raw capture.Raw) rawAnswer {
-	a := rawAnswer{Method: percentEncoded(raw.Method)} // a token: always text
+	a := rawAnswer{Method: percentEncoded(raw.Method), Headers: raw.Headers} // both are always text
 	a.Host, a.HostBase64 = showText(raw.Host)
 	a.URI, a.URIBase64 = showText(raw.URI)
 	a.ContentType, a.ContentTypeBase64 = showText(raw.ContentType)

@@ -119,7 +119,7 @@ func (r *rereader) route(e *capture.Entry) (*Postback, error) {
 func alike(routes []*Postback) bool {
 	for _, p := range routes[1:] {
 		a, b := p, routes[0]
-		if a.Campaign != b.Campaign || a.Event != b.Event || a.Payout != b.Payout || a.PayoutCurrency != b.PayoutCurrency ||
+		if a.Network != b.Network || a.Campaign != b.Campaign || a.Event != b.Event || a.Payout != b.Payout || a.PayoutCurrency != b.PayoutCurrency ||
 			a.Currency != b.Currency || !reflect.DeepEqual(a.Fields, b.Fields) || !reflect.DeepEqual(a.Statuses, b.Statuses) {
 			return false
 		}

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -65,6 +66,7 @@ type App struct {
 	rates   *attribution.Rates // nil without a file
 	address capture.AddressMode
 	keys    [][]byte
+	ctx     caddy.Context // for looking at the other apps once all are there
 	logger  *zap.Logger
 	// storeLog is what the engine logs to. The engine that opens a store
 	// serves all configurations that share it, so this outlives this one.
@@ -77,6 +79,7 @@ type App struct {
 	closed  bool
 	// postbacks are the routes of this configuration by name.
 	postbacks map[string][]*Postback
+	findings  []Finding
 }
 
 // Retention says how long each kind of record is kept.
@@ -123,7 +126,7 @@ type StoreModule interface {
 // Provision reads the configuration. It opens nothing: `caddy validate` runs
 // it beside a serving process.
 func (a *App) Provision(ctx caddy.Context) error {
-	a.logger = ctx.Logger()
+	a.ctx, a.logger = ctx, ctx.Logger()
 	store, err := a.loadStore(ctx)
 	if err != nil {
 		return err
@@ -137,7 +140,6 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if a.rules, err = a.readRules(); err != nil {
 		return err
 	}
-	a.warnOfWindows()
 	if a.rates, err = loadRates(a.RatesFile); err != nil {
 		return err
 	}
@@ -166,24 +168,6 @@ func (a *App) loadStore(ctx caddy.Context) (StoreModule, error) {
 		return nil, fmt.Errorf("module %T is not a store", mod)
 	}
 	return store, nil
-}
-
-// warnOfWindows warns of windows that end after the click is gone.
-func (a *App) warnOfWindows() {
-	kept := a.rules.Retain.Clicks
-	if kept == 0 {
-		return
-	}
-	warn := func(window time.Duration, campaign string) {
-		if window > kept {
-			a.logger.Warn("conversions are booked only as long as their click is kept, which is shorter than the window",
-				zap.String("campaign", campaign), zap.Duration("window", window), zap.Duration("retain_clicks", kept))
-		}
-	}
-	warn(a.rules.Window, "")
-	for name, c := range a.rules.Campaigns {
-		warn(c.Window, name)
-	}
 }
 
 // resolveSecrets replaces the placeholders of secrets. Its errors begin with
@@ -297,11 +281,25 @@ func (a *App) addPostback(p *Postback) {
 	a.postbacks[p.Name] = append(a.postbacks[p.Name], p)
 }
 
+// secretParams lists the parameters of all routes that hold secrets.
+func (a *App) secretParams() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var names []string
+	for _, routes := range a.postbacks {
+		for _, p := range routes {
+			names = append(names, p.route.SecretParams()...)
+		}
+	}
+	return names
+}
+
 // Start opens the store, or takes it over from the configuration before.
 func (a *App) Start() error {
 	for name := range a.Campaigns {
 		campaignLabels.name(name)
 	}
+	a.lint(a.ctx)
 	_, err := a.acquire()
 	return err
 }
@@ -332,9 +330,22 @@ func (a *App) Cleanup() error {
 	case l != nil:
 		return l.release()
 	case a.rules != nil:
+		if validated(a.ctx) {
+			a.lint(a.ctx)
+		}
 		a.logger.Info("the store was not opened: the configuration was checked and not started")
 	}
 	return nil
+}
+
+// validated tells whether a configuration ended because it was only checked,
+// and was found good: caddy.Validate says so as the cause.
+func validated(ctx caddy.Context) bool {
+	if ctx.Context == nil {
+		return false
+	}
+	cause := context.Cause(ctx)
+	return cause != nil && cause.Error() == "validation complete"
 }
 
 // Interface guards.

@@ -50,7 +50,7 @@ func setupCommand(cmd *cobra.Command) {
 	}
 	cmd.AddCommand(reportCommand(), conversionsCommand(), journalCommand(), clickCommand(), healthCommand(),
 		testCommand(), replayCommand(), importCommand(), exportCommand(), eraseCommand(), backupCommand(), restoreCommand(),
-		checkCommand(), versionCommand())
+		checkCommand(), networksCommand(), urlCommand(), versionCommand())
 }
 
 func versionCommand() *cobra.Command {

@@ -102,8 +102,16 @@ func journalRow(e *entryAnswer) []string {
 	}
 	return []string{
 		strconv.FormatUint(e.Seq, 10), cellTime(e.Time), e.Route, outcome, string(e.Reason), e.Campaign,
-		e.Event, e.Status, e.Payout, e.Currency, e.TxID, e.Detail,
+		e.Event, e.Status, e.Payout, e.Currency, e.TxID, withNotes(e.Detail, e.Notes),
 	}
+}
+
+// withNotes adds what was repaired or assumed to a detail.
+func withNotes(detail string, notes []string) string {
+	if detail != "" {
+		notes = append([]string{detail}, notes...)
+	}
+	return strings.Join(notes, "; ")
 }
 
 // followWidths are the columns of a table of which the rows are yet to come;

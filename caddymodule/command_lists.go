@@ -170,5 +170,6 @@ func clickRows(a *clickAnswer) [][]string {
 	return append(rows,
 		[]string{"host", a.Host}, []string{"path", a.Path}, []string{"user agent", a.UserAgent},
 		[]string{"referer", a.Referer}, []string{"address", a.Address}, []string{"flags", strings.Join(a.Flags, " ")},
+		[]string{"notes", strings.Join(a.Notes, "; ")},
 		[]string{"conversions", strconv.Itoa(len(a.Conversions))})
 }

@@ -35,6 +35,8 @@ type lease struct {
 	codec  *clickid.Codec
 	detach func()
 	key    string
+	// secrets lists the parameters whose values are not to be shown.
+	secrets func() []string
 }
 
 // takeLease opens the engine's ledger or joins the one that is open.
@@ -134,6 +136,7 @@ func (a *App) open() (*opening, error) {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		if o.err = err; err == nil {
+			l.secrets = a.secretParams
 			a.held.Store(l)
 		}
 		a.opening = nil

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -12,6 +13,8 @@ import (
 
 	"github.com/caddy-capture/caddy-capture/attribution"
 	"github.com/caddy-capture/caddy-capture/capture"
+	"github.com/caddy-capture/caddy-capture/capture/network"
+	"github.com/caddy-capture/caddy-capture/capture/signature"
 )
 
 func init() {
@@ -26,6 +29,11 @@ type Postback struct {
 	// The name of the route in the journal, in metrics and in logs. The
 	// Caddyfile takes the directive's matcher. Default: `postback`.
 	Name string `json:"name,omitempty"`
+
+	// The sender, as `caddy capture networks` lists them. It sets the
+	// parameter names, statuses, events and the expected answer; what is
+	// configured here besides goes first. Default: none.
+	Network string `json:"network,omitempty"`
 
 	// The one campaign whose conversions this route takes; a postback for
 	// another one is quarantined. Default: all.
@@ -65,27 +73,42 @@ type Postback struct {
 	// server's `trusted_proxies` must be set.
 	Allow []string `json:"allow,omitempty"`
 
+	// What verifies the sender's signature, or whatever else it can prove. All
+	// of them have to pass.
+	VerifiersRaw []json.RawMessage `json:"verifiers,omitempty" caddy:"namespace=http.handlers.postback.verifiers inline_key=scheme"`
+
 	// Takes postbacks over plain HTTP, too. Otherwise only those from this
 	// machine are, since a token or a click ID can be read on the way.
 	AllowHTTP bool `json:"allow_http,omitempty"`
 
 	// The fixed answer to a postback that was booked, for senders that want
-	// certain words. Default: a JSON object that says what was done.
+	// certain words. Default: that of the network's preset, which is then the
+	// answer to what went to quarantine, too; else a JSON object that says what
+	// was done.
 	Answer *PostbackAnswer `json:"answer,omitempty"`
 
 	// The status of the answer to a postback that went to quarantine: 200,
 	// 202 or 422. Default: 202.
 	QuarantineStatus int `json:"quarantine_status,omitempty"`
 
-	// The largest body that is read, in bytes, at most 512 KiB. Default: 64 KiB.
+	// The largest body that is read, in bytes, at most 512 KiB. It has to arrive
+	// within ten seconds. Default: that of the network's preset, else 64 KiB.
 	MaxBody int64 `json:"max_body,omitempty"`
 
 	app        *App
+	sender     *network.Network // nil without one
+	verifiers  []signature.Verifier
+	schemes    []string          // of the verifiers
+	answerAll  bool              // Answer is for what went to quarantine, too
+	memory     *signature.Memory // of what came once, shared with later configurations
+	memoryKey  string            // in memories, once it was taken
 	route      *capture.Route
 	logger     *zap.Logger
 	rejects    *boundedLog
 	quarantine *boundedLog
 	failures   *boundedLog
+	// bodyTimeout is how long a sender may take over the body.
+	bodyTimeout time.Duration
 }
 
 // PostbackAnswer is a fixed answer.
@@ -120,14 +143,47 @@ func (p *Postback) Provision(ctx caddy.Context) error {
 	p.app = mod.(*App)
 	p.logger = p.app.logger.Named("postback")
 	p.rejects, p.quarantine, p.failures = newBoundedLog(), newBoundedLog(), newBoundedLog()
+	p.bodyTimeout = defaultBodyTimeout
 
+	if err := p.findSender(); err != nil {
+		return fmt.Errorf("postback %q: %w", p.Name, err)
+	}
 	if err := p.setDefaults(); err != nil {
+		return fmt.Errorf("postback %q: %w", p.Name, err)
+	}
+	if err := p.loadVerifiers(ctx); err != nil {
 		return fmt.Errorf("postback %q: %w", p.Name, err)
 	}
 	if p.route, err = p.compile(); err != nil {
 		return fmt.Errorf("postback %q: %w", p.Name, err)
 	}
 	p.app.addPostback(p)
+	return nil
+}
+
+// findSender looks up the preset and takes from it what the handler itself
+// uses.
+func (p *Postback) findSender() error {
+	if p.Network == "" {
+		return nil
+	}
+	var err error
+	if p.sender, err = network.Find(p.Network); err != nil {
+		return fmt.Errorf("network: %w", err)
+	}
+	a := p.sender.Answer
+	if p.Answer == nil && (a.Status != 0 || a.Body != "") {
+		p.Answer = &PostbackAnswer{Status: a.Status, Body: a.Body}
+		// A sender that wants certain words sends again until it gets them, also
+		// what was taken and could not be booked.
+		p.answerAll = p.QuarantineStatus == 0 && a.Body != ""
+	}
+	if p.MaxBody == 0 && p.sender.MaxBody > 0 {
+		p.MaxBody = p.sender.MaxBody
+	}
+	if p.QuarantineStatus == 0 && a.Only200 {
+		p.QuarantineStatus = http.StatusOK
+	}
 	return nil
 }
 
@@ -180,7 +236,8 @@ func checkMaxBody(size int64) error {
 func (p *Postback) compile() (*capture.Route, error) {
 	rt := &capture.Route{
 		Name: p.Name, Campaign: p.Campaign, Fields: readFields(p.Fields), Event: p.Event,
-		AllowHTTP: p.AllowHTTP, MaxBody: p.MaxBody, Address: p.app.address,
+		AllowHTTP: p.AllowHTTP, MaxBody: p.MaxBody, Address: p.app.address, Verifiers: p.verifiers,
+		Memory: p.memory,
 	}
 	var err error
 	if rt.Statuses, err = readStatuses(p.Statuses); err != nil {
@@ -208,6 +265,9 @@ func (p *Postback) compile() (*capture.Route, error) {
 	if rt.Allow, err = readPrefixes(p.Allow); err != nil {
 		return nil, err
 	}
+	if p.sender != nil {
+		p.sender.Preset(rt)
+	}
 	if err := rt.Compile(); err != nil {
 		return nil, err
 	}
@@ -217,8 +277,19 @@ func (p *Postback) compile() (*capture.Route, error) {
 // retryAfter is when a sender is told to come again.
 const retryAfter = 30 * time.Second
 
+// Cleanup gives back what Provision took.
+func (p *Postback) Cleanup() error {
+	if p.memoryKey == "" {
+		return nil
+	}
+	_, err := memories.Delete(p.memoryKey)
+	p.memoryKey = ""
+	return err
+}
+
 // Interface guards.
 var (
+	_ caddy.CleanerUpper          = (*Postback)(nil)
 	_ caddy.Provisioner           = (*Postback)(nil)
 	_ caddyhttp.MiddlewareHandler = (*Postback)(nil)
 )

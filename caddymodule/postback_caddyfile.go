@@ -8,6 +8,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 
 	"github.com/caddy-capture/caddy-capture/attribution"
+	"github.com/caddy-capture/caddy-capture/capture/network"
 )
 
 func init() {
@@ -50,15 +51,16 @@ func routeName(matcher string) string {
 	return ""
 }
 
-const postbackOptions = "campaign, fields, statuses, event, payout, currency, token, allow, allow_http, answer, " +
-	"quarantine_status and max_body"
+const postbackOptions = "network, campaign, fields, statuses, event, payout, currency, token, allow, verify, allow_http, " +
+	"answer, quarantine_status and max_body"
 
 // UnmarshalCaddyfile reads the directive, without its matcher:
 //
 //	postback [<matcher>] {
+//		network  <name>
 //		campaign <name>
 //		fields {
-//			click_id|txid|payout|currency|event|status|time <parameter> ...
+//			click_id|txid|payout|currency|event|status|time|message_id <parameter> ...
 //		}
 //		statuses {
 //			approved|pending|rejected|reversed <word> ...
@@ -68,13 +70,14 @@ const postbackOptions = "campaign, fields, statuses, event, payout, currency, to
 //		currency <code>
 //		token    <secret> ...
 //		allow    <CIDR> ...
+//		verify   <verifier> ...
 //		allow_http
 //		answer   <status> [<body>]
 //		quarantine_status 200|202|422
 //		max_body <size>
 //	}
 //
-// `token` and `allow` can be repeated.
+// `token`, `allow` and `verify` can be repeated.
 func (p *Postback) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // postback
 	if d.NextArg() {
@@ -82,7 +85,7 @@ func (p *Postback) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	}
 	once := make(givenOnce)
 	for d.NextBlock(0) {
-		if d.Val() != "token" && d.Val() != "allow" {
+		if option := d.Val(); option != "token" && option != "allow" && option != "verify" {
 			if err := once.check(d); err != nil {
 				return err
 			}
@@ -96,6 +99,11 @@ func (p *Postback) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 func (p *Postback) readOption(d *caddyfile.Dispenser) (err error) {
 	switch option := d.Val(); option {
+	case "network":
+		if p.Network, err = readNonEmpty(d, "<name>"); err == nil {
+			_, err = network.Find(p.Network)
+			err = at(d, err)
+		}
 	case "campaign":
 		p.Campaign, err = readNonEmpty(d, "<name>")
 	case "fields":
@@ -118,6 +126,8 @@ func (p *Postback) readOption(d *caddyfile.Dispenser) (err error) {
 		err = appendArgs(d, &p.Tokens, "<secret> ...")
 	case "allow":
 		err = p.readAllow(d)
+	case "verify":
+		err = p.readVerify(d)
 	case "allow_http":
 		if d.NextArg() {
 			return wrongArgs(d, "allow_http")

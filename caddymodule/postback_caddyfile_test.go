@@ -147,13 +147,13 @@ func TestPostbackDirectiveErrors(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{
 		"postback now":                                              `no argument "now", only a matcher`,
-		"postback {\n network tune\n}":                              `unknown option "network" of postback; allowed are campaign, fields, statuses, event, payout, currency, token, allow, allow_http, answer, quarantine_status and max_body`,
+		"postback {\n networks tune\n}":                             `unknown option "networks" of postback; allowed are network, campaign, fields, statuses, event, payout, currency, token, allow, verify, allow_http, answer, quarantine_status and max_body`,
 		"postback {\n campaign\n}":                                  "wrong argument count",
 		"postback {\n campaign a b\n}":                              "wrong argument count",
 		"postback {\n campaign \"\"\n}":                             "campaign is empty",
 		"postback {\n campaign a\n campaign b\n}":                   "campaign is given twice",
 		"postback {\n fields a\n}":                                  "wrong argument count",
-		"postback {\n fields\n}":                                    "fields is empty; allowed are click_id, txid, payout, currency, event, status and time",
+		"postback {\n fields\n}":                                    "fields is empty; allowed are click_id, txid, payout, currency, event, status, time and message_id",
 		"postback {\n fields {\n clickid a\n}\n}":                   `unknown option "clickid" of fields; allowed are click_id, txid`,
 		"postback {\n fields {\n txid\n}\n}":                        `after "txid": it is written txid <word> ...`,
 		"postback {\n fields {\n txid \"\"\n}\n}":                   "txid in fields has an empty word",

@@ -25,6 +25,7 @@ func (p *Postback) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp
 	}
 	a := p.arrival(r)
 	a.Codec = held.codec
+	p.boundBody(w, r)
 	pb, reject := p.route.Receive(r, a)
 	if reject != nil {
 		if reject.Reason == capture.InvalidClickID && held.ledger.Identity().StandIn {
@@ -36,6 +37,7 @@ func (p *Postback) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp
 	if err := held.ledger.Book(r.Context(), pb); err != nil {
 		return p.unavailable(w, r, err)
 	}
+	pb.Booked()
 	return p.answer(w, pb)
 }
 
@@ -47,6 +49,9 @@ func (p *Postback) arrival(r *http.Request) capture.Arrival {
 		if addr, err := netip.ParseAddr(ip); err == nil {
 			a.Sender = addr.Unmap().WithZone("")
 		}
+	}
+	if orig, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok && orig.RequestURI != r.RequestURI {
+		a.Target = orig.RequestURI
 	}
 	if r.TLS != nil {
 		a.Secure = true
@@ -64,6 +69,7 @@ type postbackBody struct {
 	Outcome      capture.Outcome `json:"outcome"`
 	Reason       capture.Reason  `json:"reason,omitempty"`
 	Detail       string          `json:"detail,omitempty"`
+	Notes        []string        `json:"notes,omitempty"`
 	ConversionID string          `json:"conversion_id,omitempty"`
 	ClickID      string          `json:"click_id,omitempty"`
 	Campaign     string          `json:"campaign,omitempty"`
@@ -98,6 +104,9 @@ func (p *Postback) answer(w http.ResponseWriter, pb *capture.Postback) error {
 				zap.String("reason", string(res.Reason)), zap.String("detail", res.Detail),
 				zap.Uint64("journal", pb.Seq), zap.Int64("suppressed", suppressed))
 		}
+		if p.answerAll {
+			return writeFixed(w, p.Answer)
+		}
 		return writeBody(w, p.QuarantineStatus, &body)
 	case p.Answer != nil:
 		return writeFixed(w, p.Answer)
@@ -107,7 +116,7 @@ func (p *Postback) answer(w http.ResponseWriter, pb *capture.Postback) error {
 
 func describe(pb *capture.Postback) postbackBody {
 	res := &pb.Result
-	b := postbackBody{Outcome: res.Outcome, Reason: res.Reason, Detail: res.Detail, Test: res.Test}
+	b := postbackBody{Outcome: res.Outcome, Reason: res.Reason, Detail: res.Detail, Notes: pb.Notes, Test: res.Test}
 	if pb.HasRef {
 		b.ClickID = strings.ToLower(pb.ClickID)
 	}
@@ -126,11 +135,16 @@ func describe(pb *capture.Postback) postbackBody {
 	return b
 }
 
-// reject answers a postback that is not authentic or not one at all. It costs
-// no disk: the log is bounded, too.
+// reject answers a postback that is not authentic, or not one at all, or that
+// says nothing to book. It costs no disk: the log is bounded, too.
 func (p *Postback) reject(w http.ResponseWriter, a capture.Arrival, rej *capture.Reject) error {
-	countPostback(p.Name, string(capture.Rejected), string(rej.Reason))
-	if suppressed, ok := p.rejects.allow(); ok {
+	outcome := rej.Outcome()
+	countPostback(p.Name, string(outcome), string(rej.Reason))
+	if outcome == capture.Ignored {
+		if p.Answer != nil {
+			return writeFixed(w, p.Answer)
+		}
+	} else if suppressed, ok := p.rejects.allow(); ok {
 		p.logger.Warn("postback rejected", zap.String("route", p.Name), zap.Int("status", rej.Status),
 			zap.String("reason", string(rej.Reason)), zap.String("detail", rej.Detail),
 			zap.String("sender", p.app.address.Keep(a.Sender)), zap.Int64("suppressed", suppressed))
@@ -138,7 +152,10 @@ func (p *Postback) reject(w http.ResponseWriter, a capture.Arrival, rej *capture
 	if rej.Allow != "" {
 		w.Header().Set("Allow", rej.Allow)
 	}
-	return writeBody(w, rej.Status, &postbackBody{Outcome: capture.Rejected, Reason: rej.Reason, Detail: rej.Detail})
+	if outcome == capture.Unavailable {
+		w.Header().Set("Retry-After", strconv.Itoa(int(retryAfter/time.Second)))
+	}
+	return writeBody(w, rej.Status, &postbackBody{Outcome: outcome, Reason: rej.Reason, Detail: rej.Detail})
 }
 
 // unavailable tells the sender to come again: nothing was booked, as far as

@@ -86,6 +86,7 @@ type TrackClick struct {
 	late   *boundedLog
 	lost   *boundedLog
 	closed *boundedLog
+	macros *macroLog
 
 	destinations []*destination
 	weights      []int // running sums, if there are several destinations
@@ -153,6 +154,7 @@ func (t *TrackClick) provision(app *App) error {
 	t.app, t.logger = app, app.logger.Named("track_click")
 	t.codec = fallbackFor(app.keys)
 	t.late, t.lost, t.closed = newBoundedLog(), newBoundedLog(), newBoundedLog()
+	t.macros = newMacroLog()
 	if t.Status == 0 {
 		t.Status = http.StatusFound
 	}

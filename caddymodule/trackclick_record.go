@@ -60,6 +60,7 @@ func (t *TrackClick) newClick(s *scratch, r *http.Request, repl *caddy.Replacer)
 		c.Source = t.source.expand(v)
 	}
 	t.readParams(s, c)
+	c.MarkMacros()
 	if t.cost.known {
 		c.Cost = t.costOf(v)
 	}
@@ -141,6 +142,61 @@ func (t *TrackClick) costOf(v *visit) attribution.Money {
 	}
 	return m
 }
+
+// macroLog remembers which macros were logged, so that a traffic source with a
+// wrong link makes a line and not one for each visitor.
+type macroLog struct {
+	limit *boundedLog
+	mu    sync.Mutex
+	seen  map[[2]string]struct{}
+}
+
+// maxMacrosSeen bounds what visitors can make us remember by inventing macros.
+const maxMacrosSeen = 128
+
+func newMacroLog() *macroLog {
+	return &macroLog{limit: newBoundedLog(), seen: make(map[[2]string]struct{})}
+}
+
+// fresh tells whether a macro was not seen before in that parameter.
+func (l *macroLog) fresh(name, value string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	key := [2]string{name, value}
+	if _, ok := l.seen[key]; ok {
+		return false
+	}
+	if len(l.seen) >= maxMacrosSeen {
+		clear(l.seen)
+	}
+	l.seen[[2]string{strings.Clone(name), strings.Clone(value)}] = struct{}{}
+	return true
+}
+
+// warnMacro counts and logs a click of which a value is an unresolved macro.
+// Bots call links as they are written, macros and all, and say nothing about
+// how the traffic source was set up.
+func (t *TrackClick) warnMacro(c *capture.Click) {
+	if !c.Flags.Counted() {
+		return
+	}
+	countClick(c.Campaign, "unresolved_macro")
+	name, value := c.Macro()
+	if name == "" {
+		return // it was too long to be kept whole
+	}
+	if len(value) > maxLoggedMacro {
+		value = value[:maxLoggedMacro]
+	}
+	if t.macros.fresh(name, value) {
+		t.warn(t.macros.limit, zapcore.WarnLevel, "the traffic source did not replace its macro: "+
+			"in the link that it was given, write the macro as its own list has it",
+			zap.String("campaign", c.Campaign), zap.String("parameter", name), zap.String("macro", value))
+	}
+}
+
+// maxLoggedMacro is more than any macro has.
+const maxLoggedMacro = 128
 
 // ownStrings copies the click's strings. They are cuts from the request, and a
 // queued click would keep all of a huge request in memory: the queue's bounds

@@ -136,6 +136,9 @@ func (t *TrackClick) settle(m mint, c *capture.Click, ticket capture.Ticket) {
 		return
 	}
 	countClick(c.Campaign, clickKind(c.Flags))
+	if c.Flags&capture.FlagMacro != 0 {
+		t.warnMacro(c)
+	}
 	if saved == capture.SavedLater {
 		countClick(c.Campaign, "late")
 		t.warn(t.late, zapcore.WarnLevel, "a visitor was redirected before the click was on disk; it stays queued",

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
@@ -294,6 +295,72 @@ func TestFlaggedClicks(t *testing.T) {
 		if n := testutil.ToFloat64(clicksTotal.WithLabelValues("flagged", tc.kind)) - before; n != 1 {
 			t.Errorf("%.80s: counted %v times as %s", tc.value, n, tc.kind)
 		}
+	}
+}
+
+// A visitor whose traffic source left a macro in the link is redirected like
+// any other; the click says so, and the log says it once.
+func TestMacrosOfTrafficSources(t *testing.T) {
+	t.Parallel()
+	tr := newTracker(t, &TrackClick{To: to(acme), Campaign: "macros"})
+	counted := func() float64 { return testutil.ToFloat64(clicksTotal.WithLabelValues("macros", "unresolved_macro")) }
+	before := counted()
+	visit := func(query, agent string) *capture.Click {
+		t.Helper()
+		r := request("/go/acme?" + query)
+		r.Header.Set("User-Agent", agent)
+		w, err := tr.serve(r, nil)
+		if err != nil || w.Code != 302 {
+			t.Fatalf("%s: status %d, error %v", query, w.Code, err)
+		}
+		return tr.click(tr.idIn(w.Header().Get("Location")))
+	}
+	const browser = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+	for range 3 {
+		for query, source := range map[string]string{
+			"source={placement}": "{placement}", "utm_source=__PLACEMENT__": "__PLACEMENT__", "source=%7Bplacement%7D": "{placement}",
+			"source=%campaign%": "%campaign%",
+		} {
+			if c := visit(query, browser); c.Flags != capture.FlagMacro || c.Source != source {
+				t.Errorf("%s: source %q, flags %v", query, c.Source, c.Flags.Names())
+			}
+		}
+	}
+	if c := visit("source=b&sub1=[[[x]]]", browser); c.Flags != capture.FlagMacro || c.Sub("sub1") != "[[[x]]]" {
+		t.Errorf("sub1 is %q, flags %v", c.Sub("sub1"), c.Flags.Names())
+	}
+	if c := visit("source=a+b&sub1=100%25", browser); c.Flags != 0 {
+		t.Errorf("flags %v", c.Flags.Names())
+	}
+	visit("source={other}", "Googlebot/2.1")
+	if n := counted() - before; n != 13 {
+		t.Errorf("%v clicks counted, want 13", n)
+	}
+	lines := tr.logs.FilterMessageSnippet("did not replace its macro").All()
+	seen := make(map[string]int)
+	for _, line := range lines {
+		seen[fmt.Sprint(line.ContextMap()["parameter"], " ", line.ContextMap()["macro"])]++
+	}
+	want := map[string]int{"source {placement}": 1, "source __PLACEMENT__": 1, "source %campaign%": 1, "sub1 [[[x]]]": 1}
+	if !reflect.DeepEqual(seen, want) {
+		t.Errorf("logged %v, want %v", seen, want)
+	}
+}
+
+// A visitor who invents macros fills neither the log nor the memory.
+func TestInventedMacros(t *testing.T) {
+	t.Parallel()
+	l := newMacroLog()
+	for i := range 10 * maxMacrosSeen {
+		if !l.fresh("source", fmt.Sprintf("{x%d}", i)) {
+			t.Fatalf("macro %d was seen before", i)
+		}
+		if len(l.seen) > maxMacrosSeen {
+			t.Fatalf("%d are remembered", len(l.seen))
+		}
+	}
+	if l.fresh("source", fmt.Sprintf("{x%d}", 10*maxMacrosSeen-1)) {
+		t.Error("the last one is forgotten already")
 	}
 }
 

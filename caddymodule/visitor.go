@@ -142,9 +142,18 @@ func appendQuery(q queryValues, raw string) queryValues {
 			continue
 		}
 		name, value, _ := strings.Cut(pair, "=")
-		q = append(q, queryValue{unescape(name), unescape(value)})
+		q = append(q, queryValue{unescape(name), unescapeValue(value)})
 	}
 	return q
+}
+
+// unescapeValue is unescape, except that a macro between percent signs stays
+// one: the "%ca" of %campaign% is not a byte.
+func unescapeValue(s string) string {
+	if n := len(s); n > 2 && s[0] == '%' && s[n-1] == '%' && capture.IsMacro(s) {
+		return s
+	}
+	return unescape(s)
 }
 
 // get returns the first value of that name that is not empty.

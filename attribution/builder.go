@@ -3,6 +3,7 @@ package attribution
 import (
 	"cmp"
 	"encoding/binary"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -26,7 +27,18 @@ type Builder struct {
 	total sum    // used only without dimensions
 	key   []byte // reused between calls
 	vals  []string
+	most  int // rows
+	full  bool
 }
+
+// MaxRows is how many rows a report has at most. They are all made in memory,
+// and a sub-ID may be another one for every click.
+const MaxRows = 200_000
+
+// ErrTooManyRows is what [Builder.Err] returns of a report with more rows than
+// [MaxRows].
+var ErrTooManyRows = fmt.Errorf("the report has too many combinations, more than %d rows: "+
+	"narrow the time range or the filters, or ask for fewer dimensions", MaxRows)
 
 // dimension is one column, prepared: what it is and, for time, its texts.
 type dimension struct {
@@ -46,8 +58,8 @@ const secondsPerDay = 24 * 3600
 
 // NewBuilder prepares a report for a query that [Query.Validate] accepts.
 func NewBuilder(q Query) *Builder {
-	q.By = slices.Clone(q.By)
-	b := &Builder{query: q, loc: q.location(), rows: make(map[string]*sum), vals: make([]string, len(q.By))}
+	q.By, q.Filters = slices.Clone(q.By), slices.Clone(q.Filters)
+	b := &Builder{query: q, loc: q.location(), rows: make(map[string]*sum), vals: make([]string, len(q.By)), most: MaxRows}
 	for _, name := range q.By {
 		d := dimension{kind: name[0]}
 		if sub, ok := strings.CutPrefix(name, subPrefix); ok {
@@ -76,12 +88,26 @@ func (b *Builder) AddLag(d Dims, t time.Time, lag time.Duration) {
 	}
 }
 
+// Err returns [ErrTooManyRows] if there was no room for a row; the report is
+// then not whole and must not be used.
+func (b *Builder) Err() error {
+	if b.full {
+		return ErrTooManyRows
+	}
+	return nil
+}
+
 // row returns where d counts at t, or nil if it does not.
 func (b *Builder) row(d *Dims, t time.Time) *sum {
 	q := &b.query
 	if t.Before(q.From) || !t.Before(q.To) ||
 		q.Campaign != "" && d.Campaign != q.Campaign || q.Source != "" && d.Source != q.Source {
 		return nil
+	}
+	for i := range q.Filters {
+		if !q.Filters[i].takes(d) {
+			return nil
+		}
 	}
 	if len(b.dims) == 0 {
 		return &b.total
@@ -94,6 +120,10 @@ func (b *Builder) row(d *Dims, t time.Time) *sum {
 	b.key = key
 	row := b.rows[string(key)]
 	if row == nil {
+		if len(b.rows) >= b.most {
+			b.full = true
+			return nil
+		}
 		row = new(sum)
 		row.Keys = make([]string, len(b.vals))
 		for i, v := range b.vals {
@@ -187,7 +217,7 @@ func (b *Builder) Report() Report {
 	r.Total, r.TotalExtra = sumUp.Counts, sumUp.Extra
 	slices.SortFunc(r.Rows, func(x, y Row) int {
 		for i, name := range r.By {
-			if n := compareKeys(name, x.Keys[i], y.Keys[i]); n != 0 {
+			if n := CompareKeys(name, x.Keys[i], y.Keys[i]); n != 0 {
 				return n
 			}
 		}
@@ -196,11 +226,11 @@ func (b *Builder) Report() Report {
 	return r
 }
 
-// compareKeys orders values of a dimension: as text, but the two hours of the
-// same name as they passed.
-func compareKeys(name, x, y string) int {
+// CompareKeys orders values of a dimension: hours as they passed, when the clock
+// is set back too; all else as text.
+func CompareKeys(dimension, x, y string) int {
 	const clock = len("2006-01-02T15:04:05")
-	if name == "hour" && x != y && len(x) > clock && len(y) > clock && x[:clock] == y[:clock] {
+	if dimension == "hour" && len(x) > clock && len(y) > clock && x[clock:] != y[clock:] {
 		a, errA := time.Parse(time.RFC3339, x)
 		b, errB := time.Parse(time.RFC3339, y)
 		if errA == nil && errB == nil {

@@ -15,7 +15,8 @@ type Extra struct {
 }
 
 // Converted is revenue and cost of all currencies in one, at the rates of their
-// days. It is rounded only when written.
+// days. In a finished report both are rounded to the currency's minor unit, halves
+// to even, so that whatever follows from them is the same for whoever reads it.
 type Converted struct {
 	Currency      Currency
 	Revenue, Cost Amount
@@ -123,6 +124,14 @@ func (c *Converted) merge(o *Converted) {
 	}
 }
 
+// Round rounds the converted total as reports have it; see [Query.Exact].
+func (e *Extra) Round() {
+	if c := e.Converted; c != nil {
+		c.Revenue = Money{c.Revenue, c.Currency}.Rounded().Amount
+		c.Cost = Money{c.Cost, c.Currency}.Rounded().Amount
+	}
+}
+
 // merge adds another sum, but for its lags.
 func (s *sum) merge(o *sum) {
 	s.Add(o.Counts)
@@ -142,6 +151,9 @@ func (s *sum) finish(q *Query) Row {
 		row.Converted = &Converted{Currency: q.Rates.Base()}
 		if s.Converted != nil {
 			row.Converted.merge(s.Converted)
+		}
+		if !q.Exact {
+			row.Round()
 		}
 	}
 	if q.Lags {

@@ -66,6 +66,11 @@ func digits(s string) bool {
 	return s != ""
 }
 
+// over returns a / n to so many places, halves away from zero.
+func (a Amount) over(n int64, places int32) Amount {
+	return Amount{d: a.d.DivRound(decimal.NewFromInt(n), places)}
+}
+
 // Add returns a + b.
 func (a Amount) Add(b Amount) Amount { return Amount{d: a.d.Add(b.d)} }
 

@@ -19,12 +19,55 @@ type Query struct {
 	From, To time.Time // half-open: From counts, To does not
 	// Campaign and Source narrow the report; "" takes all.
 	Campaign, Source string
+	// Filters narrow the report further; all of them have to fit.
+	Filters []Filter
 	// Location is whose hours, days and months are meant; nil is UTC.
 	Location *time.Location
 	// Rates, if set, add a converted total to every row.
 	Rates *Rates
+	// Exact leaves converted totals as they are instead of rounding them, for
+	// who adds up several reports; see [Extra.Round].
+	Exact bool
 	// Lags asks for the time from click to conversion.
 	Lags bool
+}
+
+// Filter takes only what has one value in a dimension. One for an event narrows
+// the conversions and leaves the clicks, which have none, for comparison; with
+// an empty value it takes the clicks alone.
+type Filter struct {
+	Dimension string // campaign, source, event, destination or sub.<name>
+	Value     string
+}
+
+func (f *Filter) validate() error {
+	name, sub := strings.CutPrefix(f.Dimension, subPrefix)
+	switch {
+	case sub && name != "":
+		return nil
+	case sub || !fixedDimension(f.Dimension) || timeDimension(f.Dimension):
+		return fmt.Errorf("unknown filter %q: use campaign, source, event, destination or sub.<name>", clip(f.Dimension))
+	}
+	return nil
+}
+
+// takes tells whether d fits.
+func (f *Filter) takes(d *Dims) bool {
+	switch f.Dimension {
+	case "campaign":
+		return d.Campaign == f.Value
+	case "source":
+		return d.Source == f.Value
+	case "destination":
+		return d.Destination == f.Value
+	case "event":
+		return d.Event == f.Value || d.Event == ""
+	}
+	value := ""
+	if d.Sub != nil {
+		value = d.Sub(strings.TrimPrefix(f.Dimension, subPrefix))
+	}
+	return value == f.Value
 }
 
 // Validate refuses a query that has no answer and says what is allowed.
@@ -38,6 +81,11 @@ func (q Query) Validate() error {
 			return fmt.Errorf("unknown dimension %q: use campaign, source, event, destination, hour, day, month or sub.<name>", clip(d))
 		case slices.Contains(q.By[:i], d):
 			return fmt.Errorf("dimension %q is named twice: name it once", clip(d))
+		}
+	}
+	for i := range q.Filters {
+		if err := q.Filters[i].validate(); err != nil {
+			return err
 		}
 	}
 	if !q.To.After(q.From) {
@@ -63,8 +111,11 @@ func timeDimension(d string) bool { return d == "hour" || d == "day" || d == "mo
 // NeedsSub reports whether a sub-ID is asked for, which sums kept without
 // sub-IDs cannot answer.
 func (q Query) NeedsSub() bool {
-	return slices.ContainsFunc(q.By, func(d string) bool { return strings.HasPrefix(d, subPrefix) })
+	return slices.ContainsFunc(q.By, isSub) ||
+		slices.ContainsFunc(q.Filters, func(f Filter) bool { return isSub(f.Dimension) })
 }
+
+func isSub(d string) bool { return strings.HasPrefix(d, subPrefix) }
 
 func (q Query) location() *time.Location {
 	if q.Location == nil {

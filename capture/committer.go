@@ -165,8 +165,16 @@ func (c *committer) commit(w load) error {
 	for _, q := range w.postbacks {
 		close(q.done)
 	}
-	if hook := c.l.current.Load().Committed; hook != nil && w.requests > 0 {
+	current := c.l.current.Load()
+	if hook := current.Committed; hook != nil && w.requests > 0 {
 		hook(w.requests, time.Since(start))
+	}
+	if current.Booked != nil {
+		for _, p := range booked {
+			if p.newEntry() {
+				current.Booked(&p.Result)
+			}
+		}
 	}
 	c.l.feed.publish(booked)
 	return nil

@@ -31,6 +31,10 @@ func (f *feed) subscribe() (<-chan *Entry, func()) {
 	}
 }
 
+// newEntry tells whether a postback that is on disk made a journal entry. The
+// entry of one that was booked again, in vain, is an old one.
+func (q *queuedPostback) newEntry() bool { return q.Result.Entry != nil && q.Result.Entry.Seq == q.Seq }
+
 func (f *feed) publish(batch []*queuedPostback) {
 	if len(batch) == 0 {
 		return
@@ -39,12 +43,11 @@ func (f *feed) publish(batch []*queuedPostback) {
 	defer f.mu.Unlock()
 	for ch := range f.subs {
 		for _, p := range batch {
-			e := p.Result.Entry
-			if e == nil || e.Seq != p.Seq {
-				continue // booked again, in vain: its entry is an old one
+			if !p.newEntry() {
+				continue
 			}
 			select {
-			case ch <- e:
+			case ch <- p.Result.Entry:
 			default: // too slow: it misses this one
 			}
 		}

@@ -47,6 +47,10 @@ type Attachment struct {
 	Retain Retention
 	// Committed, if set, is told of each batch that is on disk.
 	Committed func(requests int, took time.Duration)
+	// Booked, if set, is told of each postback that made a journal entry, once
+	// that is on disk, in their order. The committer calls it, so it must not
+	// wait, and what it is given may change when it has returned.
+	Booked func(*Result)
 }
 
 // Options are the knobs of a ledger that tests turn.

@@ -26,6 +26,8 @@ type check struct {
 	result capture.CheckResult
 	state  state
 	swept  swept
+	fold   fold
+	loose  map[uint32]sums // by day; there are only some thousand
 	// waiting is the quarantine as the store counts it in memory.
 	waiting map[capture.Reason]int64
 
@@ -48,7 +50,7 @@ func (s *Store) Check(ctx context.Context, progress func(done, total int64)) (ca
 	defer c.txn.Discard()
 	// In this order: a damaged table makes everything else look wrong.
 	for _, step := range []func() error{
-		c.verifyTables, c.prepare, c.blocks, c.days, c.conversions, c.listed(kindTest), c.listed(kindUnbooked),
+		c.verifyTables, c.prepare, c.blocks, c.looseCells, c.days, c.conversions, c.listed(kindTest), c.listed(kindUnbooked),
 		c.known, c.txids, c.journal, c.quarantine, c.entryIndexes,
 	} {
 		if err := step(); err != nil {
@@ -98,7 +100,7 @@ func (c *check) prepare() (err error) {
 	}
 	for _, kind := range []byte{
 		kindBlock, kindBlock, kindConversion, kindBooked, kindTest, kindUnbooked, kindKnown, kindTxID, kindEntry, kindWaiting, kindOfClick,
-		kindRepeatable, kindAwaiting, kindCell,
+		kindRepeatable, kindAwaiting, kindPack,
 	} {
 		if err := c.s.scan(c.ctx, c.txn, scan{prefix: []byte{kind}}, func(*badger.Item) (bool, error) {
 			c.total++

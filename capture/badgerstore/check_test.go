@@ -76,21 +76,22 @@ func TestCheckFinds(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			return txn.Set(k.cell(&cell, nil), data)
+			return txn.Set(k.cell(1, &cell, nil), data)
 		}, []string{`event "sale"`, `"conversions":2`, `"conversions":1`, "2026-11-20T12:00Z"}},
-		{"a sum is gone", remove(k.cell(&cell, nil)), []string{`campaign "spring"`, `"conversions":0`, `"USD":"12.50"`}},
+		{"a sum is gone", remove(k.cell(1, &cell, nil)), []string{`campaign "spring"`, `"conversions":0`, `"USD":"12.50"`}},
 		{"a sum too many", func(txn *badger.Txn) error {
 			c := capture.Cell{Quarter: capture.QuarterOf(day.Add(-1000 * time.Hour)), Campaign: "ghost"}
 			data, err := encodeCell(&c, &attribution.Counts{Clicks: 3})
 			if err != nil {
 				return err
 			}
-			return txn.Set(k.cell(&c, nil), data)
+			return txn.Set(k.cell(1, &c, nil), data)
 		}, []string{`"ghost"`, `"clicks":3`}},
 		{"a sum under another name", func(txn *badger.Txn) error {
-			return txn.Set(append(k.cellsFrom(cell.Quarter, 16), make([]byte, 16)...), get(txn, k.cell(&cell, nil)))
+			key := k.cell(1, &cell, nil)
+			return txn.Set(append(bytes.Clone(key[:9]), make([]byte, 16)...), get(txn, key))
 		}, []string{"another name"}},
-		{"a sum that cannot be read", set(append(k.cellsFrom(cell.Quarter, 16), 1), []byte{1, 9}), []string{"damaged"}},
+		{"a sum that cannot be read", set(append(k.cell(1, &cell, nil)[:9:9], make([]byte, 16)...), []byte{1, 9}), []string{"damaged"}},
 		{"a block is gone", remove(k.number(kindBlock, c.Ref.Block)), []string{`"clicks":1`, `"clicks":0`}},
 		{"a block that cannot be read", set(k.number(kindBlock, c.Ref.Block), []byte{1, 2, 3}), []string{"click block 1"}},
 		{"a block under another number", func(txn *badger.Txn) error {

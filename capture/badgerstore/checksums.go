@@ -1,7 +1,9 @@
 package badgerstore
 
 import (
+	"bytes"
 	"cmp"
+	"encoding/binary"
 	"fmt"
 	"maps"
 	"math"
@@ -55,14 +57,17 @@ func (c *check) days() error {
 func (c *check) nextDay(from uint32) (first uint32, ok bool, err error) {
 	for _, w := range []scan{
 		{prefix: []byte{kindQuarter}, from: c.keys.quarter(from)},
-		{prefix: []byte{kindCell}, from: c.keys.cellsFrom(from, 0)},
+		{prefix: []byte{kindPack}, from: bytes.Clone(c.keys.packsOf(from/dayQuarters, 0))},
 		c.bookedFrom(from),
 	} {
 		err := c.s.scan(c.ctx, c.txn, w, func(item *badger.Item) (bool, error) {
 			var q uint32
-			if item.Key()[0] == kindBooked {
+			switch item.Key()[0] {
+			case kindBooked:
 				q = capture.QuarterOf(indexTime(item.Key()))
-			} else {
+			case kindPack:
+				q = keyDay(item.Key()) * dayQuarters
+			default:
 				q = keyQuarter(item.Key())
 			}
 			q -= q % dayQuarters
@@ -73,6 +78,11 @@ func (c *check) nextDay(from uint32) (first uint32, ok bool, err error) {
 		})
 		if err != nil {
 			return 0, false, err
+		}
+	}
+	for day := range c.loose {
+		if q := day * dayQuarters; q >= from && (!ok || q < first) {
+			first, ok = q, true
 		}
 	}
 	return first, ok, nil
@@ -108,19 +118,29 @@ func (c *check) day(first, last uint32) error {
 	if err != nil {
 		return err
 	}
-	w := scan{prefix: []byte{kindCell}, from: c.keys.cellsFrom(first, 0)}
-	if err := c.eachFrom(w, func(item *badger.Item) (bool, error) {
-		if keyQuarter(item.Key()) > last {
-			return false, nil
-		}
-		c.result.Sums++
-		return true, c.compare(item, m)
-	}); err != nil {
+	kept := make(sums)
+	if err := c.sumPacks(kept, first/dayQuarters); err != nil {
 		return err
 	}
-	// What is left has records and no sums.
+	for cell, counts := range c.loose[first/dayQuarters] {
+		kept.add(cell, *counts)
+	}
+	for cell, counts := range kept {
+		c.result.Sums++
+		if m[cell] == nil {
+			m[cell] = new(attribution.Counts)
+		}
+		if sameCounts(*counts, *m[cell]) {
+			delete(m, cell)
+		}
+	}
+	// What is left differs.
 	for _, cell := range slices.SortedFunc(maps.Keys(m), func(a, b capture.Cell) int { return cmp.Compare(a.String(), b.String()) }) {
-		c.compareSums(cell, attribution.Counts{}, *m[cell])
+		var sum attribution.Counts
+		if counts := kept[cell]; counts != nil {
+			sum = *counts
+		}
+		c.compareSums(cell, sum, *m[cell])
 	}
 	return nil
 }
@@ -162,30 +182,92 @@ func (c *check) sumClicks(m sums, first, last uint32) error {
 	return nil
 }
 
-// compare compares one cell with its records and takes it out of them.
-func (c *check) compare(item *badger.Item, m sums) error {
-	cell := capture.Cell{Quarter: keyQuarter(item.Key())}
-	var kept attribution.Counts
-	err := item.Value(func(v []byte) error {
-		var r cellReader
-		if !r.names(v, &cell) {
-			return fmt.Errorf("%w: a cell of the sums", errDamaged)
+// sumPacks adds up the packs of a day.
+func (c *check) sumPacks(kept sums, day uint32) error {
+	var r packReader
+	var scratch keys
+	w := scan{prefix: []byte{kindPack}, from: bytes.Clone(c.keys.packsOf(day, 0))}
+	return c.eachFrom(w, func(item *badger.Item) (bool, error) {
+		key := item.Key()
+		if keyDay(key) != day {
+			return false, nil
 		}
-		return r.counts(&kept)
+		if n := binary.BigEndian.Uint64(key[6:]); n >= c.fold.pack {
+			c.result.Found("a pack of sums has the number %d, and the next one is %d: it could be used again", n, c.fold.pack)
+		}
+		pack, err := item.ValueCopy(nil)
+		if err == nil {
+			err = r.reset(pack)
+		}
+		for err == nil && r.next() {
+			scratch.arena = scratch.arena[:0]
+			cell := r.names.cell(day * dayQuarters)
+			if partOf(cellHash(scratch.cell(0, &cell, nil))) != keyPart(key) {
+				c.result.Found("the sums of %s are in the pack of others", cell)
+			}
+			var whole, sum figures
+			r.day(&whole)
+			several := len(r.whole) > 0
+			for r.nextQuarter() {
+				var f figures
+				r.figures(&f)
+				sum.add(&f)
+				cell.Quarter = day*dayQuarters + uint32(r.quarter)
+				kept.add(cell, f.counts())
+			}
+			if !several {
+				cell.Quarter = day*dayQuarters + uint32(r.quarter)
+				kept.add(cell, whole.counts())
+			} else if a, b := whole.counts(), sum.counts(); !sameCounts(a, b) {
+				c.result.Found("the sums of the day of %s are %+v, and those of its quarters %+v", cell, a, b)
+			}
+		}
+		if err == nil {
+			err = r.err()
+		}
+		if err != nil {
+			err = fmt.Errorf("the sums of %s: %w", stampOf(day*dayQuarters), err)
+		}
+		return true, err
 	})
-	if err != nil {
-		return fmt.Errorf("the sums of the quarter of an hour of %s: %w", stampOf(cell.Quarter), err)
+}
+
+func sameCounts(a, b attribution.Counts) bool {
+	diff := a.Clone()
+	diff.Sub(b)
+	return diff.IsZero()
+}
+
+// looseCells reads the cells that are in no pack yet.
+func (c *check) looseCells() (err error) {
+	if c.fold, err = foldOf(c.txn); err != nil {
+		return err
 	}
-	if string(c.keys.cell(&cell, nil)) != string(item.Key()) {
-		return fmt.Errorf("the sums of %s are under another name", cell)
-	}
-	var records attribution.Counts
-	if sum := m[cell]; sum != nil {
-		records = *sum
-		delete(m, cell)
-	}
-	c.compareSums(cell, kept, records)
-	return nil
+	c.loose = make(map[uint32]sums)
+	return c.eachFrom(scan{prefix: []byte{kindCell}, from: c.fold.from}, func(item *badger.Item) (bool, error) {
+		key := item.Key()
+		if len(key) != cellKeySize {
+			return true, fmt.Errorf("%w: a cell's key of %d bytes", errDamaged, len(key))
+		}
+		cell := capture.Cell{Quarter: cellQuarter(key)}
+		var kept attribution.Counts
+		err := item.Value(func(v []byte) error {
+			var r cellReader
+			return r.all(v, &cell, &kept)
+		})
+		if err != nil {
+			return true, fmt.Errorf("the sums of the quarter of an hour of %s: %w", stampOf(cell.Quarter), err)
+		}
+		if string(c.keys.cell(cellGeneration(key), &cell, nil)) != string(key) {
+			return true, fmt.Errorf("the sums of %s are under another name", cell)
+		}
+		day := cell.Quarter / dayQuarters
+		if c.loose[day] == nil {
+			c.loose[day] = make(sums)
+		}
+		c.loose[day].add(cell, kept)
+		return true, nil
+	})
 }
 
 func (c *check) compareSums(cell capture.Cell, kept, records attribution.Counts) {

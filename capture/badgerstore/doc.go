@@ -12,6 +12,7 @@
 //	m s                              uvarints: last batch, next journal number, lease
 //	m d                              what was deleted since space was last given back
 //	m w                              up to when clicks and conversions were swept
+//	m f                              how far cells were folded into packs, see fold.go
 //	b block(8)                       the clicks of one block, see capture.EncodeBlock
 //	t quarter(4)                     uvarints: least and greatest block with clicks of it
 //	c conversion(16)                 a conversion
@@ -30,7 +31,9 @@
 //	                                 that hash, see repeated.go
 //	a transaction(16) number(8)      index: the journal entry waits for a conversion to be
 //	                                 found by that transaction
-//	n quarter(4) hash(16)            one cell of the sums, with its names, see cells.go
+//	n generation(4) quarter(4)
+//	  hash(16)                       one cell of the sums, with its names, see cells.go
+//	s day(4) part(1) number(8)       a pack of the sums of a day, see packs.go
 //	r key                            that record was written anew by an erasure, and its
 //	                                 old version may still be on disk, see erase.go
 //	z ...                            filler, see reclaim.go; never kept
@@ -42,6 +45,27 @@
 // Badger's own time-to-live is not used: what is expired is deleted outright
 // by Sweep, because deletions overlap the old tables and so make compaction
 // visit them, and because a changed retention then holds at once.
+//
+// # Reports
+//
+// What falls on quarters of an hour and asks for no sub-ID is answered by the
+// sums, which every commit keeps in step: cells, and packs of those that are
+// not new (fold.go). Anything else reads the first part of all blocks in
+// question, with two goroutines, and the conversions. Measured on two busy
+// cores, with ten million clicks of 30 days in blocks of 64, in 20 campaigns,
+// from 200 sources, with 5,000 values of a sub-ID: by campaign and day 0.1 s of
+// CPU time, in a zone that is not UTC 0.3 s, by hour 0.5 s; by the sub-ID 3.4 s,
+// in 2 s. With a key for each cell and each click unpacked as a whole it was 15 s
+// and 33 s. Clicks in blocks of one take three times as long. See
+// BenchmarkBigReport.
+//
+// Visitors choose sources, so they can invent them. All are counted under their
+// own names, in the sums as in the records: were some counted as "others", the
+// two would differ, a late refund would not find the sum that it belongs to,
+// and whoever floods a site would decide whose figures are lost. What an
+// invented source costs is bounded instead: a cell until it is folded, and then
+// its name and some ten bytes in a pack, less than its click takes. A report
+// that does not ask for sources adds them up as it reads.
 //
 // # Durability
 //

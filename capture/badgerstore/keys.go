@@ -27,6 +27,7 @@ const (
 	kindRepeatable = 'p'
 	kindAwaiting   = 'a'
 	kindCell       = 'n'
+	kindPack       = 's'
 	kindRewritten  = 'r'
 	kindFiller     = 'z'
 )
@@ -36,6 +37,7 @@ var (
 	keyState    = []byte("ms")
 	keyDeleted  = []byte("md")
 	keySwept    = []byte("mw")
+	keyFold     = []byte("mf")
 )
 
 // keys makes keys in one piece of memory: Badger holds on to them until the
@@ -158,7 +160,7 @@ func indexTime(key []byte) time.Time {
 // keyNumber reads the number of a key made by number.
 func keyNumber(key []byte) uint64 { return binary.BigEndian.Uint64(key[1:9]) }
 
-// keyQuarter reads the quarter of a marker's or a cell's key.
+// keyQuarter reads the quarter of a marker's key.
 func keyQuarter(key []byte) uint32 { return binary.BigEndian.Uint32(key[1:5]) }
 
 // quarterAt is capture.QuarterOf for any time, however far away.
@@ -214,18 +216,24 @@ func decodeSpan(data []byte) (s span, err error) {
 }
 
 func decodeUvarints(data []byte, what string, to ...*uint64) error {
+	_, err := readUvarints(data, what, to...)
+	return err
+}
+
+// readUvarints is decodeUvarints, and returns what follows.
+func readUvarints(data []byte, what string, to ...*uint64) ([]byte, error) {
 	if len(data) == 0 || data[0] != recordFormat {
-		return fmt.Errorf("%w: a %s of unknown format", errDamaged, what)
+		return nil, fmt.Errorf("%w: a %s of unknown format", errDamaged, what)
 	}
 	data = data[1:]
 	for _, p := range to {
 		v, n := binary.Uvarint(data)
 		if n <= 0 {
-			return fmt.Errorf("%w: a %s is cut off", errDamaged, what)
+			return nil, fmt.Errorf("%w: a %s is cut off", errDamaged, what)
 		}
 		*p, data = v, data[n:]
 	}
-	return nil
+	return data, nil
 }
 
 // knownMixed marks a conversion that took in a claim under another rule.

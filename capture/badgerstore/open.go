@@ -157,6 +157,7 @@ func (e *Engine) open(ctx context.Context, h *home) (_ *Store, err error) {
 		now:        e.now,
 		patience:   readersPatience,
 		quarantine: make(map[capture.Reason]int64),
+		foldNow:    make(chan struct{}, 1),
 		stop:       make(chan struct{}),
 	}
 	defer func() {
@@ -184,6 +185,7 @@ func (e *Engine) open(ctx context.Context, h *home) (_ *Store, err error) {
 		return nil, fmt.Errorf("reading the store in %q: %w", h.dir, err)
 	}
 	s.work.Go(s.watch)
+	s.work.Go(s.foldLoop)
 	s.work.Go(s.verifyAlways)
 	return s, nil
 }
@@ -209,6 +211,9 @@ func (s *Store) load(ctx context.Context) error {
 			}
 		}
 		if s.swept, err = sweptOf(txn); err != nil {
+			return err
+		}
+		if err := s.loadFold(ctx, txn); err != nil {
 			return err
 		}
 		return s.scan(ctx, txn, scan{prefix: []byte{kindWaiting}}, func(item *badger.Item) (bool, error) {

@@ -1,10 +1,11 @@
 package badgerstore
 
 import (
+	"bytes"
 	"cmp"
 	"context"
-	"fmt"
 	"math"
+	"runtime"
 	"slices"
 	"time"
 
@@ -24,6 +25,9 @@ func (s *Store) Report(ctx context.Context, q attribution.Query) (attribution.Re
 		}
 		return s.reportRecords(ctx, txn, q, b)
 	})
+	if err == nil {
+		err = b.Err()
+	}
 	if err != nil {
 		return attribution.Report{}, err
 	}
@@ -40,31 +44,73 @@ func (s *Store) reportSums(ctx context.Context, txn *badger.Txn, q attribution.Q
 	})
 }
 
-// reportCells reads the sums of each quarter.
+// reportCells reads the packs of each day, and the cells that are in none yet.
 func (s *Store) reportCells(ctx context.Context, txn *badger.Txn, q attribution.Query, b *attribution.Builder) error {
+	first, end := quarterAt(q.From), quarterAt(q.To)
+	if first >= end {
+		return nil
+	}
+	days := cutSpans([]span{{uint64(first / dayQuarters), uint64((end - 1) / dayQuarters)}}, 1)
+	// Where the report's days are those of the packs it is done soon, and half
+	// of the processors are left to everybody else; else each quarter is read.
+	n := runtime.GOMAXPROCS(0)
+	if p := newPeriods(&q); p.quarters(min(first/dayQuarters+1, (end-1)/dayQuarters)).whole {
+		n /= 2
+	}
+	return inParallel(ctx, min(readers, n), len(days)+1, &q, &sharedBuilder{Builder: b}, func(ctx context.Context, t *tally) func(int) error {
+		return func(i int) error {
+			if i == 0 {
+				return s.reportLoose(ctx, txn, first, end, t)
+			}
+			return s.reportPacks(ctx, txn, days[i-1], &q, t)
+		}
+	})
+}
+
+// reportPacks reads the packs of some days.
+func (s *Store) reportPacks(ctx context.Context, txn *badger.Txn, days span, q *attribution.Query, t *tally) error {
 	var k keys
-	end := quarterAt(q.To)
-	var r cellReader
-	var counts attribution.Counts
-	w := scan{prefix: []byte{kindCell}, from: k.cellsFrom(quarterAt(q.From), 0)}
+	var r packReader
+	var pause rest
+	var day *quarters
+	w := scan{prefix: []byte{kindPack}, from: k.packsOf(uint32(days.first), 0)} //nolint:gosec // a day
 	return s.scan(ctx, txn, w, func(item *badger.Item) (bool, error) {
-		cell := capture.Cell{Quarter: keyQuarter(item.Key())}
-		if cell.Quarter >= end {
+		d := keyDay(item.Key())
+		if uint64(d) > days.last {
 			return false, nil
 		}
+		if day == nil || day.first != d*dayQuarters {
+			day = t.time.quarters(d)
+		}
 		err := item.Value(func(v []byte) error {
-			if !r.names(v, &cell) {
-				return fmt.Errorf("%w: a cell of the sums", errDamaged)
-			}
-			if q.Campaign != "" && cell.Campaign != q.Campaign || q.Source != "" && cell.Source != q.Source {
-				return nil
-			}
-			if err := r.counts(&counts); err != nil {
+			if err := r.reset(v); err != nil {
 				return err
 			}
-			b.Add(cell.Dims(), cell.Time(), counts)
-			return nil
+			return t.addPack(&r, day, q)
 		})
+		pause.now()
+		return err == nil, err
+	})
+}
+
+// reportLoose reads the cells that are in no pack yet.
+func (s *Store) reportLoose(ctx context.Context, txn *badger.Txn, first, end uint32, t *tally) error {
+	f, err := foldOf(txn)
+	if err != nil {
+		return err
+	}
+	var r cellReader
+	var counts attribution.Counts
+	return s.scan(ctx, txn, scan{prefix: []byte{kindCell}, from: f.from}, func(item *badger.Item) (bool, error) {
+		cell := capture.Cell{Quarter: cellQuarter(item.Key())}
+		if cell.Quarter < first || cell.Quarter >= end {
+			return true, nil
+		}
+		err := item.Value(func(v []byte) error { return r.all(v, &cell, &counts) })
+		if err == nil {
+			n := namesOf(&cell)
+			t.row(&n, t.time.of(cell.Time().Unix()), cell.Time).other().addCounts(&counts)
+		}
 		return err == nil, err
 	})
 }
@@ -75,17 +121,7 @@ func (s *Store) reportRecords(ctx context.Context, txn *badger.Txn, q attributio
 	if err != nil {
 		return err
 	}
-	for _, sp := range spans {
-		if err := s.reportClicks(ctx, txn, sp, q, b); err != nil {
-			return err
-		}
-	}
-	return s.reportConversions(ctx, txn, q, func(c *capture.Conversion) {
-		b.Add(c.Dims(), c.State.Time, c.Counts())
-		if q.Lags {
-			b.AddLag(c.Dims(), c.State.Time, c.Lag())
-		}
-	})
+	return s.reportAll(ctx, txn, spans, &q, &sharedBuilder{Builder: b})
 }
 
 // spansOf returns the spans of the quarters from first to last, joined and in
@@ -121,58 +157,69 @@ func joinSpans(spans []span) []span {
 	return joined
 }
 
-func (s *Store) reportClicks(ctx context.Context, txn *badger.Txn, sp span, q attribution.Query, b *attribution.Builder) error {
-	var k keys
-	var r capture.BlockReader
-	c := new(capture.Click)
-	sub := c.Sub // of whatever is in c; made once, not per click
-	one := func(v []byte) error {
-		if err := r.Reset(v); err != nil {
-			return err
-		}
-		for r.Next(c) {
-			// What the builder would leave out, without making its counts.
-			if c.Flags&capture.FlagTest != 0 || c.Time.Before(q.From) || !c.Time.Before(q.To) {
-				continue
-			}
-			b.Add(attribution.Dims{
-				Campaign: c.Campaign, Source: c.Source, Destination: c.Destination, Sub: sub,
-			}, c.Time, c.Counts())
-		}
-		return r.Err()
-	}
-	w := scan{prefix: []byte{kindBlock}, from: k.number(kindBlock, sp.first)}
-	return s.scan(ctx, txn, w, func(item *badger.Item) (bool, error) {
-		if keyNumber(item.Key()) > sp.last {
-			return false, nil
-		}
-		if err := item.Value(one); err != nil {
-			return false, fmt.Errorf("%w: click block %d: %w", errDamaged, keyNumber(item.Key()), err)
-		}
-		return true, nil
-	})
+// reported is what a report reads of a conversion; most of the record is its
+// history.
+type reported struct {
+	ClickTime   time.Time         `cbor:"3,keyasint"`
+	Campaign    string            `cbor:"5,keyasint"`
+	Source      string            `cbor:"6,keyasint"`
+	Destination string            `cbor:"7,keyasint"`
+	Subs        []capture.Param   `cbor:"8,keyasint"`
+	State       attribution.State `cbor:"12,keyasint"`
 }
 
-// reportConversions calls visit for each booked conversion in the query's time
-// that is none of test data.
+// conversionsAtOnce is how many conversions are looked up together.
+const conversionsAtOnce = 1 << 14
+
+// reportConversions calls visit, in no order, for each booked conversion in the
+// query's time that is none of test data. It is only good during the call.
+//
+// They are listed by time and stored by ID, which is random. In the order of
+// their IDs several are in the same block of a table, which is then read once.
 func (s *Store) reportConversions(ctx context.Context, txn *badger.Txn, q attribution.Query, visit func(*capture.Conversion)) error {
 	var k keys
+	var ids []attribution.ConversionID
 	w := scan{prefix: []byte{kindBooked}, from: k.index(kindBooked, q.From, attribution.ConversionID{})}
 	end := q.To.Add(time.Millisecond)
-	return s.scan(ctx, txn, w, func(item *badger.Item) (bool, error) {
+	err := s.scan(ctx, txn, w, func(item *badger.Item) (bool, error) {
 		key := item.Key()
 		if !indexTime(key).Before(end) {
 			return false, nil
 		}
-		var k keys
-		c, err := getRecord[capture.Conversion](txn, k.conversion(indexID(key)))
+		if ids = append(ids, indexID(key)); len(ids) < conversionsAtOnce {
+			return true, nil
+		}
+		err := s.visitConversions(ctx, txn, ids, visit)
+		ids = ids[:0]
+		return err == nil, err
+	})
+	if err != nil {
+		return err
+	}
+	return s.visitConversions(ctx, txn, ids, visit)
+}
+
+func (s *Store) visitConversions(ctx context.Context, txn *badger.Txn, ids []attribution.ConversionID, visit func(*capture.Conversion)) error {
+	slices.SortFunc(ids, func(a, b attribution.ConversionID) int { return bytes.Compare(a[:], b[:]) })
+	p := pace{ctx: ctx, closing: s.gate.closing}
+	var pause rest
+	var k keys
+	for _, id := range ids {
+		if err := p.step(); err != nil {
+			return err
+		}
+		pause.maybe()
+		k.arena = k.arena[:0]
+		c, err := getRecord[reported](txn, k.conversion(id))
 		if err != nil {
-			return false, err
+			return err
 		}
 		if c == nil {
-			return false, missing("conversion", indexID(key))
+			return missing("conversion", id)
 		}
-		visit(c)
-		return true, nil
-	})
+		visit(&capture.Conversion{
+			ClickTime: c.ClickTime, Campaign: c.Campaign, Source: c.Source, Destination: c.Destination, Subs: c.Subs, State: c.State,
+		})
+	}
+	return nil
 }

@@ -57,6 +57,13 @@ type Store struct {
 	now      func() time.Time // the engine's clock
 	patience time.Duration    // with readers, before space is given back
 
+	// folding admits one at a time to fold the sums. It is taken after
+	// sweeping and before mu, by which fold and loose are guarded.
+	folding sync.Mutex
+	fold    fold
+	loose   int           // cells of the generation that is written to
+	foldNow chan struct{} // holds one token
+
 	quarantineMu sync.Mutex
 	quarantine   map[capture.Reason]int64
 

@@ -3,6 +3,7 @@ package badgerstore
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -47,6 +48,9 @@ func (s *Store) Sweep(ctx context.Context, now time.Time, keep capture.Retention
 				return r, err
 			}
 		}
+	}
+	if err := s.foldSums(ctx); err != nil && !errors.Is(err, capture.ErrNoSpace) {
+		return r, err
 	}
 	return r, s.reclaim(ctx, now)
 }

@@ -25,6 +25,7 @@ type tx struct {
 	waiting map[capture.Reason]int64 // change of the quarantine
 	// txids are the conversions that the batch itself lets transactions lead to.
 	txids map[capture.TxKey][]attribution.ConversionID
+	loose int // cells that are new
 	// fresh: no entry from this number on exists yet, also not in this batch.
 	fresh uint64
 }
@@ -63,6 +64,7 @@ func (t *tx) done() {
 	for cell, c := range t.cells {
 		s.cells.put(cell, c)
 	}
+	s.loosened(t.loose)
 	if len(s.spans) > spansMax {
 		clear(s.spans)
 	}
@@ -224,7 +226,7 @@ func (t *tx) putKnown(c, old *capture.Conversion) error {
 // AddCounts adds to the sums of one cell.
 func (t *tx) AddCounts(cell capture.Cell, c attribution.Counts) error {
 	t.buf = t.buf[:0]
-	key := t.keys.cell(&cell, t.buf)
+	key := t.keys.cell(t.s.fold.generation, &cell, t.buf)
 	sum, ok := t.cells[cell]
 	if !ok {
 		sum, ok = t.s.cells[cell]
@@ -238,6 +240,8 @@ func (t *tx) AddCounts(cell capture.Cell, c attribution.Counts) error {
 			if sum, err = decodeCell(data, &cell); err != nil {
 				return err
 			}
+		} else {
+			t.loose++
 		}
 	} else {
 		sum = sum.Clone() // the batch may come to nothing

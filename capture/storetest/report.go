@@ -156,7 +156,10 @@ func (p *place) history(r *rand.Rand) []fact {
 	var facts []fact
 	start := time.Date(2026, 3, 7, 0, 0, 0, 0, time.UTC)
 	pick := func(list []string) string { return list[r.IntN(len(list))] }
-	for range 40 {
+	for round := range 40 {
+		if round%6 == 5 {
+			p.tidy()
+		}
 		var parts []any
 		for range 1 + r.IntN(2) {
 			var clicks []*capture.Click
@@ -281,6 +284,14 @@ func testReports(t *testing.T, p *place) {
 			}
 			compare(t, r, oracle(q, facts), q)
 		})
+		p.tidy()
 		p.reopen()
 	}
+}
+
+// tidy lets the store do what it does once in a while. It deletes nothing.
+func (p *place) tidy() {
+	p.t.Helper()
+	_, err := p.store.Sweep(background, noon, capture.Retention{})
+	p.must(err)
 }

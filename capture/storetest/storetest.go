@@ -48,6 +48,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Fixture) {
 		{"conversion moves", testConversionMoves},
 		{"quarantine", testQuarantine},
 		{"reports", testReports},
+		{"filters", testFilters},
 		{"test data", testTestData},
 		{"sweep clicks", testSweepClicks},
 		{"sweep journal", testSweepJournal},

@@ -131,6 +131,9 @@ func (w *world) play(t *rapid.T, p *place, m *model) {
 		if rapid.IntRange(0, 3).Draw(t, "commit") == 3 {
 			flush()
 		}
+		if rapid.IntRange(0, 15).Draw(t, "tidy") == 15 {
+			p.tidy()
+		}
 	}
 	flush()
 }

@@ -189,7 +189,7 @@ func (s *Store) Report(ctx context.Context, q attribution.Query) (r attribution.
 			}
 			s.addLags(b, q)
 			r = b.Report()
-			return nil
+			return b.Err()
 		}
 		for _, block := range s.disk.blocks {
 			for _, c := range block.Clicks {
@@ -201,7 +201,7 @@ func (s *Store) Report(ctx context.Context, q attribution.Query) (r attribution.
 		}
 		s.addLags(b, q)
 		r = b.Report()
-		return nil
+		return b.Err()
 	})
 	return r, err
 }

@@ -1,0 +1,204 @@
+package badgerstore
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/caddy-capture/caddy-capture/attribution"
+	"github.com/caddy-capture/caddy-capture/capture"
+)
+
+// readers is how many goroutines read the records of a report.
+const readers = 2
+
+// inParallel calls what work returns for 0 to pieces-1, on several goroutines
+// with a tally each, and hands all of it over.
+func inParallel(ctx context.Context, readers, pieces int, q *attribution.Query, to *sharedBuilder,
+	work func(ctx context.Context, t *tally) func(piece int) error,
+) error {
+	n := max(1, min(readers, pieces))
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	var next atomic.Int64
+	var workers sync.WaitGroup
+	failed := make(chan error, n)
+	for range n {
+		workers.Go(func() {
+			t := newTally(q, to)
+			one := work(ctx, t)
+			for i := int(next.Add(1)) - 1; i < pieces; i = int(next.Add(1)) - 1 {
+				if err := one(i); err != nil {
+					failed <- err
+					stop(err) // the others need not go on
+					return
+				}
+			}
+			t.finish()
+		})
+	}
+	workers.Wait()
+	select {
+	case err := <-failed:
+		return err
+	default:
+	}
+	to.done.flush()
+	return nil
+}
+
+// reportAll adds up the clicks of some spans and the conversions.
+func (s *Store) reportAll(ctx context.Context, txn *badger.Txn, spans []span, q *attribution.Query, to *sharedBuilder) error {
+	pieces := cutSpans(spans, leastBlocks)
+	return inParallel(ctx, min(readers, runtime.GOMAXPROCS(0)), len(pieces)+1, q, to, func(ctx context.Context, t *tally) func(int) error {
+		c := newClickCounter(t, q)
+		return func(i int) error {
+			if i == 0 {
+				return s.countConversions(ctx, txn, q, to)
+			}
+			return s.countClicks(ctx, txn, pieces[i-1], c)
+		}
+	})
+}
+
+// countConversions reads all conversions.
+func (s *Store) countConversions(ctx context.Context, txn *badger.Txn, q *attribution.Query, to *sharedBuilder) error {
+	return s.reportConversions(ctx, txn, *q, func(c *capture.Conversion) {
+		to.mu.Lock()
+		defer to.mu.Unlock()
+		to.Add(c.Dims(), c.State.Time, c.Counts())
+		if q.Lags {
+			to.AddLag(c.Dims(), c.State.Time, c.Lag())
+		}
+	})
+}
+
+// leastBlocks is how many blocks at least one piece has.
+const leastBlocks = 1024
+
+// cutSpans makes pieces of about the same length, some for each reader: they do
+// not take equally long.
+func cutSpans(spans []span, least uint64) (pieces []span) {
+	total := uint64(0)
+	for _, sp := range spans {
+		total += sp.last - sp.first + 1
+	}
+	most := max(total/(8*readers), least)
+	for _, sp := range spans {
+		for sp.last-sp.first >= most {
+			pieces = append(pieces, span{sp.first, sp.first + most - 1})
+			sp.first += most
+		}
+		pieces = append(pieces, sp)
+	}
+	return pieces
+}
+
+// countClicks reads the blocks of one span.
+func (s *Store) countClicks(ctx context.Context, txn *badger.Txn, sp span, c *clickCounter) error {
+	var k keys
+	w := scan{prefix: []byte{kindBlock}, from: k.number(kindBlock, sp.first)}
+	return s.scan(ctx, txn, w, func(item *badger.Item) (bool, error) {
+		if keyNumber(item.Key()) > sp.last {
+			return false, nil
+		}
+		if err := item.Value(c.block); err != nil {
+			return false, fmt.Errorf("%w: click block %d: %w", errDamaged, keyNumber(item.Key()), err)
+		}
+		c.rest.maybe()
+		return true, nil
+	})
+}
+
+// clickCounter counts the clicks of blocks.
+type clickCounter struct {
+	t                *tally
+	from, to         int64 // ms
+	campaign, source string
+	reader           capture.BlockReader
+	click            capture.ClickFront
+	rest             rest
+}
+
+func newClickCounter(t *tally, q *attribution.Query) *clickCounter {
+	return &clickCounter{t: t, from: millisFrom(q.From), to: millisFrom(q.To), campaign: q.Campaign, source: q.Source}
+}
+
+// millisFrom is the first whole millisecond that is not before t.
+func millisFrom(t time.Time) int64 {
+	ms := t.UnixMilli()
+	if t.Nanosecond()%int(time.Millisecond) > 0 {
+		ms++
+	}
+	return ms
+}
+
+func (c *clickCounter) block(v []byte) error {
+	if err := c.reader.ResetFront(v); err != nil {
+		return err
+	}
+	f, t := &c.click, c.t
+	for c.reader.NextFront(f) {
+		if f.Flags&capture.FlagTest != 0 || f.Millis < c.from || f.Millis >= c.to ||
+			c.campaign != "" && f.Campaign != c.campaign || c.source != "" && f.Source != c.source {
+			continue
+		}
+		for i, name := range t.subs {
+			t.vals[i] = f.Sub(name)
+		}
+		n := names{f.Campaign, f.Source, f.Destination}
+		row := t.row(&n, t.time.of(floorDiv(f.Millis, 1000)), func() time.Time { return time.UnixMilli(f.Millis) })
+		if !f.Flags.Counted() {
+			row.bots++
+			continue
+		}
+		row.clicks++
+		switch {
+		case f.Currency == "":
+		case f.More == "":
+			row.cost(string(f.Currency), f.Cost, f.Places)
+		default:
+			var a attribution.Amount
+			if err := a.UnmarshalText([]byte(f.More)); err != nil {
+				return err
+			}
+			row.other().addAmount(string(f.Currency), true, a)
+		}
+	}
+	return c.reader.Err()
+}
+
+// rest lets others have the processor. A report is some seconds of pure work;
+// without a pause a request would wait until the scheduler takes the processor
+// away, which is 10 ms, as nobody looks at the network while all processors
+// have something to do.
+type rest struct {
+	n    int
+	work time.Time
+}
+
+const (
+	restAfter = time.Millisecond
+	restFor   = 50 * time.Microsecond
+	restLook  = 16 // records
+)
+
+// maybe is called for each small record.
+func (r *rest) maybe() {
+	if r.n++; r.n%restLook == 0 {
+		r.now()
+	}
+}
+
+// now is called for each large one.
+func (r *rest) now() {
+	if time.Since(r.work) > restAfter {
+		time.Sleep(restFor)
+		r.work = time.Now()
+	}
+}

@@ -1,5 +1,6 @@
 // Package e2e drives the real server over HTTP, as visitors, senders and operators do. What it
-// expects it takes from the documented behaviour alone: nothing of the implementation is imported.
+// expects it takes from the documented behaviour alone: nothing of the implementation is imported,
+// but to give the browser tests' server a past.
 //
 // The server is the binary named by CAPTURE_CADDY; without that, it is built once.
 package e2e

@@ -20,9 +20,11 @@ func adminBackup(c *adminCall) error {
 	if answer.headOnly() {
 		return nil
 	}
+	answer.expect(c.lease.ledger.Health().Store.Bytes)
 	err := c.lease.ledger.Backup(c.r.Context(), answer)
 	if err != nil && !answer.begun {
 		c.w.Header().Del("Content-Disposition")
+		c.w.Header().Del(estimateHeader)
 	}
 	return answer.end(err)
 }

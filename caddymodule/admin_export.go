@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caddy-capture/caddy-capture/attribution"
 	"github.com/caddy-capture/caddy-capture/capture"
 )
 
@@ -72,6 +73,7 @@ func adminExport(c *adminCall) error {
 	if e.answer.headOnly() {
 		return nil
 	}
+	e.answer.expect(e.estimate(what, reader))
 	if e.csv != nil {
 		_ = e.csv.Write(kind.header) // its errors are asked for at the end
 	}
@@ -83,6 +85,34 @@ func adminExport(c *adminCall) error {
 		err = e.csv.Error()
 	}
 	return e.answer.end(err)
+}
+
+// estimate is about how many records there will be, by the sums of reports; of
+// the journal there are none.
+func (e *exporter) estimate(what string, reader capture.Reader) int64 {
+	if what == "journal" {
+		return 0
+	}
+	q := attribution.Query{From: e.from, To: e.to, Campaign: e.campaign}
+	if q.From.IsZero() {
+		q.From = time.Unix(0, 0)
+	}
+	if q.To.IsZero() {
+		q.To = e.c.now.Add(capture.CellSpan)
+	}
+	// Where the sums have no boundary the records would have to be counted.
+	q.From, q.To = q.From.Truncate(capture.CellSpan), q.To.Add(capture.CellSpan-1).Truncate(capture.CellSpan)
+	if q.Validate() != nil {
+		return 0
+	}
+	report, err := reader.Report(e.c.r.Context(), q)
+	switch {
+	case err != nil:
+		return 0 // whatever it is, the export itself will say so
+	case what == "clicks":
+		return report.Total.Clicks + report.Total.BotClicks
+	}
+	return report.Total.Conversions
 }
 
 // put writes one record; false when the client has gone.

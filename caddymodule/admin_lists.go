@@ -102,7 +102,8 @@ type conversionsAnswer struct {
 	Next string `json:"next,omitempty"`
 }
 
-// adminConversions answers GET /capture/conversions.
+// adminConversions answers GET /capture/conversions, as a page or as a live
+// stream.
 func adminConversions(c *adminCall) error {
 	p := readParams(c.r, c.now, "from", "to", "campaign", "source", "event", "status", "test", "tz", "limit", "after")
 	p.zone("tz")
@@ -112,12 +113,17 @@ func adminConversions(c *adminCall) error {
 	}
 	q.From, q.To = p.timeRange()
 	limit := p.limit()
+	stream := wantsStream(c.r.Header.Values("Accept"))
+	p.checkStream(stream)
 	if p.err != nil {
 		return badRequest(p.err)
 	}
 	reader, err := c.lease.ledger.Reader()
 	if err != nil {
 		return err
+	}
+	if stream {
+		return c.followConversions(reader, q, p.backlog(limit))
 	}
 	answer := conversionsAnswer{Conversions: []conversionAnswer{}}
 	var last capture.Cursor
@@ -197,9 +203,7 @@ func adminJournal(c *adminCall) error {
 	q.From, q.To = p.timeRange()
 	limit := p.limit()
 	stream := wantsStream(c.r.Header.Values("Accept"))
-	if stream && p.get("after") != "" {
-		p.fail("after has no meaning for a live stream: leave it out")
-	}
+	p.checkStream(stream)
 	if p.err != nil {
 		return badRequest(p.err)
 	}
@@ -208,10 +212,7 @@ func adminJournal(c *adminCall) error {
 		return err
 	}
 	if stream {
-		if p.get("limit") == "" {
-			limit = 0
-		}
-		return c.followJournal(reader, q, limit)
+		return c.followJournal(reader, q, p.backlog(limit))
 	}
 	answer := journalAnswer{Entries: []entryAnswer{}}
 	size := 0
@@ -235,6 +236,21 @@ func adminJournal(c *adminCall) error {
 var maxPageBytes = 8 << 20
 
 func rawSize(e *capture.Entry) int { return len(e.Raw.URI) + len(e.Raw.Body) }
+
+// checkStream refuses what has no meaning for a live stream.
+func (p *params) checkStream(stream bool) {
+	if stream && p.get("after") != "" {
+		p.fail("after has no meaning for a live stream: leave it out")
+	}
+}
+
+// backlog is how much of what is stored a live stream begins with.
+func (p *params) backlog(limit int) int {
+	if p.get("limit") == "" {
+		return 0
+	}
+	return limit
+}
 
 func wantsStream(accept []string) bool {
 	for _, line := range accept {

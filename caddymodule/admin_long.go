@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -121,6 +122,18 @@ func (a *longAnswer) end(err error) error {
 		panic(http.ErrAbortHandler)
 	}
 	return nil
+}
+
+// estimateHeader says about how much is to come, for those who show progress:
+// records of an export, bytes of a backup. It is missing where that is not
+// known.
+const estimateHeader = "Capture-Estimate"
+
+// expect says about how much is to come.
+func (a *longAnswer) expect(n int64) {
+	if n > 0 && !a.begun {
+		a.w.Header().Set(estimateHeader, strconv.FormatInt(n, 10))
+	}
 }
 
 // headOnly answers a HEAD request, and tells whether it was one.

@@ -10,8 +10,6 @@ import (
 	"time"
 	_ "time/tzdata" // zones are known on every machine, also on bare containers
 
-	"github.com/caddyserver/caddy/v2"
-
 	"github.com/caddy-capture/caddy-capture/attribution"
 	"github.com/caddy-capture/caddy-capture/capture"
 )
@@ -91,41 +89,27 @@ func (p *params) timeRange() (from, to time.Time) {
 	return p.time("from", false), p.time("to", true)
 }
 
-// time reads RFC 3339, a date, or how long ago. A date that ends a range
-// includes its day. A time that is relative is rounded down to where the sums
-// of reports have a boundary, so that they can answer it.
+// time reads what [attribution.ParseWhen] reads.
 func (p *params) time(name string, end bool) time.Time {
 	s := p.get(name)
 	if s == "" {
 		return time.Time{}
 	}
-	// An unescaped + of an offset arrives as a blank.
-	if t, err := time.Parse(time.RFC3339, strings.Replace(s, " ", "+", 1)); err == nil {
-		return t
+	t, err := attribution.ParseWhen(s, end, p.now, p.loc)
+	if err != nil {
+		p.fail("%s: %w", name, err)
 	}
-	if t, err := time.ParseInLocation(time.DateOnly, s, p.loc); err == nil {
-		if end {
-			t = t.AddDate(0, 0, 1)
-		}
-		return t
-	}
-	if d, err := caddy.ParseDuration(s); err == nil && d >= 0 {
-		return p.now.Add(-d).Truncate(capture.CellSpan)
-	}
-	p.fail("%s is %q, which is no time: use a date like %s, RFC 3339 like %s, or how long ago, like 7d",
-		name, s, p.now.In(p.loc).Format(time.DateOnly), p.now.UTC().Format(time.RFC3339))
-	return time.Time{}
+	return t
 }
 
 // reportRange is timeRange with the defaults of reports filled in.
 func (p *params) reportRange() (from, to time.Time) {
 	from, to = p.timeRange()
 	if to.IsZero() {
-		y, m, d := p.now.In(p.loc).Date()
-		to = time.Date(y, m, d+1, 0, 0, 0, 0, p.loc)
+		to = attribution.AddDays(attribution.StartOfDayOf(p.now, p.loc), 1, p.loc)
 	}
 	if from.IsZero() {
-		from = to.In(p.loc).AddDate(0, 0, -defaultReportDays)
+		from = attribution.AddDays(to, -defaultReportDays, p.loc)
 	}
 	return from, to
 }

@@ -26,6 +26,11 @@ func TestTimeRange(t *testing.T) {
 		{"to=2026-01-31", "2026-01-02T00:00:00Z", "2026-02-01T00:00:00Z"},
 		{"from=7d", "2026-11-15T15:00:00Z", "2026-11-23T00:00:00Z"},
 		{"from=90m&to=0h", "2026-11-22T13:30:00Z", "2026-11-22T15:00:00Z"},
+		{"from=1d12h", "2026-11-21T03:00:00Z", "2026-11-23T00:00:00Z"},
+		{"from=yesterday&to=yesterday&tz=Asia/Tokyo", "2026-11-21T15:00:00Z", "2026-11-22T15:00:00Z"}, // it is the 23rd there
+		{"from=today&tz=America/New_York", "2026-11-22T05:00:00Z", "2026-11-23T05:00:00Z"},
+		{"from=last+month&to=last+month&tz=Europe/Berlin", "2026-09-30T22:00:00Z", "2026-10-31T23:00:00Z"},
+		{"from=this-month", "2026-11-01T00:00:00Z", "2026-11-23T00:00:00Z"},
 	} {
 		r := httptest.NewRequest("GET", "/capture/report?"+tc.query, nil)
 		p := readParams(r, testNow, "from", "to", "tz")
@@ -49,7 +54,7 @@ func TestParamsRefused(t *testing.T) {
 	for _, tc := range []struct{ query, want string }{
 		{"form=7d", `unknown parameter "form": allowed are from, to, tz`},
 		{"from=7d&from=8d", `"from" is given 2 times`},
-		{"from=yesterday", `from is "yesterday", which is no time: use a date like 2026-11-22, RFC 3339 like 2026-11-22T15:04:05Z, or how long ago, like 7d`},
+		{"from=tomorrow", `from: "tomorrow" is no time: use a date like 2026-01-31, RFC 3339, how long ago like 7d or 12h, or one of today, `},
 		{"from=-7d", "no time"},
 		{"from=2026-02-30", "no time"},
 		{"tz=Middle/Earth", `tz is "Middle/Earth", which is no time zone`},

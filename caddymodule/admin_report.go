@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"errors"
 	"strings"
 
 	"github.com/caddy-capture/caddy-capture/attribution"
@@ -13,6 +14,9 @@ func adminReport(c *adminCall) error {
 		return badRequest(err)
 	}
 	report, err := c.lease.ledger.Report(c.r.Context(), q)
+	if errors.Is(err, attribution.ErrTooManyRows) {
+		return badRequest(err)
+	}
 	if err != nil {
 		return err
 	}

@@ -2,10 +2,12 @@ package caddymodule
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -18,47 +20,52 @@ import (
 // proxies keep it and a follower that has gone is noticed.
 var heartbeat = 15 * time.Second
 
-// followJournal sends the last entries, if any are asked for, and then each
-// new one as a server-sent event, until the client goes or the ledger closes.
-func (c *adminCall) followJournal(reader capture.Reader, q capture.JournalQuery, last int) error {
+// liveStream is an answer that goes on: what is stored at first, then each new
+// entry of the journal as what it means, as server-sent events.
+type liveStream struct {
+	name string // of the events
+	// backlog returns the data of what is stored, oldest first, with the
+	// number of the newest entry among it where that is known.
+	backlog func() (stored []streamed, seen uint64, err error)
+	// show returns what a new entry means; ok is false if it is not wanted.
+	show func(e *capture.Entry) (item streamed, ok bool, err error)
+}
+
+// streamed is one event of a stream.
+type streamed struct {
+	id   string
+	data any
+}
+
+// follow answers with a stream, until the client goes or the ledger closes.
+func (c *adminCall) follow(s *liveStream) error {
 	// Subscribing first leaves no gap between what is stored and what comes.
 	entries, stop := c.lease.ledger.Follow()
 	defer stop()
-	var backlog []*capture.Entry
-	if last > 0 {
-		size := 0
-		err := reader.Journal(c.r.Context(), q, func(e *capture.Entry) bool {
-			backlog = append(backlog, e)
-			size += rawSize(e)
-			return len(backlog) < last && size <= maxPageBytes
-		})
-		if err != nil {
-			return fmt.Errorf("reading the journal: %w", err)
-		}
-		slices.Reverse(backlog)
+	stored, seen, err := s.backlog()
+	if err != nil {
+		return err
 	}
 	c.w.Header().Set("Content-Type", "text/event-stream")
 	c.w.Header().Set("Cache-Control", "no-store")
 	c.w.WriteHeader(http.StatusOK)
-	if err := c.stream(backlog, entries, q); err != nil {
+	if err := c.stream(s, stored, seen, entries); err != nil {
 		// The status is sent, so this can only be logged; most often the
 		// follower has gone.
-		caddy.Log().Named("capture.admin").Debug("following the journal", zap.Error(err))
+		caddy.Log().Named("capture.admin").Debug("following", zap.String("what", s.name), zap.Error(err))
 	}
 	return nil
 }
 
-func (c *adminCall) stream(backlog []*capture.Entry, live <-chan *capture.Entry, q capture.JournalQuery) error {
+func (c *adminCall) stream(s *liveStream, stored []streamed, seen uint64, live <-chan *capture.Entry) error {
 	flush := http.NewResponseController(c.w).Flush
-	if _, err := io.WriteString(c.w, ": following the journal\n\n"); err != nil {
+	if _, err := fmt.Fprintf(c.w, ": following the %s\n\n", s.name); err != nil {
 		return err
 	}
-	var seen uint64
-	for _, e := range backlog {
-		if err := c.sendEntry(e); err != nil {
+	for _, item := range stored {
+		if err := c.send(s.name, item); err != nil {
 			return err
 		}
-		seen = e.Seq
 	}
 	if err := flush(); err != nil {
 		return err
@@ -70,14 +77,17 @@ func (c *adminCall) stream(backlog []*capture.Entry, live <-chan *capture.Entry,
 		select {
 		case <-c.r.Context().Done():
 			return nil
-		case e, ok := <-live:
-			if !ok {
+		case e, open := <-live:
+			if !open {
 				return nil
 			}
-			if e.Seq <= seen || !q.Takes(e) {
+			if e.Seq <= seen {
 				continue
 			}
-			err = c.sendEntry(e)
+			item, ok, showErr := s.show(e)
+			if err = showErr; err == nil && ok {
+				err = c.send(s.name, item)
+			}
 		case <-tick.C:
 			_, err = io.WriteString(c.w, ": still here\n\n")
 		}
@@ -90,11 +100,83 @@ func (c *adminCall) stream(backlog []*capture.Entry, live <-chan *capture.Entry,
 	}
 }
 
-func (c *adminCall) sendEntry(e *capture.Entry) error {
-	data, err := json.Marshal(c.lease.showEntry(e))
+func (c *adminCall) send(name string, item streamed) error {
+	data, err := json.Marshal(item.data)
 	if err != nil {
-		return fmt.Errorf("writing entry %d: %w", e.Seq, err)
+		return fmt.Errorf("writing %s %s: %w", name, item.id, err)
 	}
-	_, err = fmt.Fprintf(c.w, "event: journal\nid: %d\ndata: %s\n\n", e.Seq, data)
+	_, err = fmt.Fprintf(c.w, "event: %s\nid: %s\ndata: %s\n\n", name, item.id, data)
 	return err
+}
+
+// followJournal sends the last entries, if any are asked for, and then each
+// new one.
+func (c *adminCall) followJournal(reader capture.Reader, q capture.JournalQuery, last int) error {
+	item := func(e *capture.Entry) streamed {
+		return streamed{strconv.FormatUint(e.Seq, 10), c.lease.showEntry(e)}
+	}
+	return c.follow(&liveStream{
+		name: "journal",
+		backlog: func() (stored []streamed, seen uint64, err error) {
+			if last == 0 {
+				return nil, 0, nil
+			}
+			size := 0
+			err = reader.Journal(c.r.Context(), q, func(e *capture.Entry) bool {
+				stored = append(stored, item(e))
+				seen = max(seen, e.Seq)
+				size += rawSize(e)
+				return len(stored) < last && size <= maxPageBytes
+			})
+			if err != nil {
+				return nil, 0, fmt.Errorf("reading the journal: %w", err)
+			}
+			slices.Reverse(stored)
+			return stored, seen, nil
+		},
+		show: func(e *capture.Entry) (streamed, bool, error) {
+			if !q.Takes(e) {
+				return streamed{}, false, nil
+			}
+			return item(e), true, nil
+		},
+	})
+}
+
+// followConversions sends the last conversions, if any are asked for, and then
+// each one that is recorded or changes, as it is now.
+func (c *adminCall) followConversions(reader capture.Reader, q capture.ConversionQuery, last int) error {
+	item := func(conv *capture.Conversion) streamed {
+		return streamed{conv.ID.String(), c.lease.showConversion(conv)}
+	}
+	return c.follow(&liveStream{
+		name: "conversion",
+		backlog: func() (stored []streamed, seen uint64, err error) {
+			if last == 0 {
+				return nil, 0, nil
+			}
+			err = reader.Conversions(c.r.Context(), q, func(conv *capture.Conversion) bool {
+				stored = append(stored, item(conv))
+				return len(stored) < last
+			})
+			if err != nil {
+				return nil, 0, fmt.Errorf("reading conversions: %w", err)
+			}
+			slices.Reverse(stored)
+			return stored, 0, nil
+		},
+		show: func(e *capture.Entry) (streamed, bool, error) {
+			if e.Outcome != capture.Recorded && e.Outcome != capture.Updated {
+				return streamed{}, false, nil
+			}
+			conv, err := reader.Conversion(c.r.Context(), e.Conversion)
+			if errors.Is(err, capture.ErrNotFound) {
+				return streamed{}, false, nil // it is gone already
+			}
+			if err != nil {
+				return streamed{}, false, fmt.Errorf("reading conversion %s: %w", e.Conversion, err)
+			}
+			return item(conv), q.Takes(conv), nil
+		},
+	})
 }

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -424,5 +425,53 @@ func TestAdminStream(t *testing.T) {
 		} else if err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+func TestAdminStreamOfConversions(t *testing.T) {
+	s, _ := trackedSite(t)
+	srv := adminServer(t, adminAPI{})
+	acme, other := s.visit("/go/acme"), s.visit("/go/other")
+	s.get("/postback?click_id=" + acme + "&txid=old")
+
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	req, _ := http.NewRequestWithContext(ctx, http.MethodGet, srv.URL+"/capture/conversions?campaign=acme&limit=1", nil)
+	req.Header.Set("Accept", "text/event-stream")
+	resp, err := http.DefaultTransport.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var seen []string
+	want := []string{"old approved", "new pending", "new approved"}
+	send := []func(){
+		func() {
+			s.get("/postback?click_id=" + other + "&txid=x")                   // of another campaign
+			s.get("/postback?click_id=" + acme + "&txid=old")                  // a duplicate
+			s.get("/postback?click_id=" + acme + "&txid=bad&status=no-status") // quarantined
+			s.get("/postback?click_id=" + acme + "&txid=new&status=pending")
+		},
+		func() { s.get("/postback?click_id=" + acme + "&txid=new&status=approved") },
+	}
+	err = readEvents(resp.Body, func(data []byte) error {
+		var c conversionAnswer
+		if err := json.Unmarshal(data, &c); err != nil {
+			return err
+		}
+		seen = append(seen, c.TxID+" "+c.Status)
+		if i := len(seen) - 1; i < len(send) {
+			send[i]()
+			return nil
+		}
+		return io.EOF
+	})
+	if !errors.Is(err, io.EOF) || !slices.Equal(seen, want) {
+		t.Errorf("%v: saw %q, want %q", err, seen, want)
+	}
+	req, _ = http.NewRequestWithContext(ctx, http.MethodGet, srv.URL+"/capture/conversions?after=1.x", nil)
+	req.Header.Set("Accept", "text/event-stream")
+	if resp, err := http.DefaultTransport.RoundTrip(req); err != nil || resp.StatusCode != http.StatusBadRequest {
+		t.Errorf("%v: %d", err, resp.StatusCode)
 	}
 }

@@ -304,9 +304,14 @@ func (a *App) Start() error {
 	return err
 }
 
-// Stop leaves the store to Cleanup: the servers of this configuration may
-// still be draining.
-func (*App) Stop() error { return nil }
+// Stop gives the handlers of events a moment where the server ends. The store
+// is left to Cleanup: the servers of this configuration may still be draining.
+func (a *App) Stop() error {
+	if l := a.held.Load(); l != nil {
+		l.events.flush(a)
+	}
+	return nil
+}
 
 // Cleanup gives back what was taken, and only that: a configuration that is
 // refused must not take the store away from the one that is running.

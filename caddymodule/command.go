@@ -41,6 +41,8 @@ func setupCommand(cmd *cobra.Command) {
 	flags.String("address", "", "Address of the administration listener, if different from config")
 	flags.StringP("config", "c", "", "Configuration file from which the address of the administration listener is taken")
 	flags.StringP("adapter", "a", "", "Name of the config adapter for that file")
+	color := colorChoice("auto")
+	flags.Var(&color, "color", "Colours: auto (on a terminal, unless NO_COLOR is set), always or never")
 	cmd.Args = cobra.ArbitraryArgs
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if len(args) > 0 {
@@ -51,6 +53,7 @@ func setupCommand(cmd *cobra.Command) {
 	cmd.AddCommand(reportCommand(), conversionsCommand(), journalCommand(), clickCommand(), healthCommand(),
 		testCommand(), replayCommand(), importCommand(), exportCommand(), eraseCommand(), backupCommand(), restoreCommand(),
 		checkCommand(), networksCommand(), urlCommand(), versionCommand())
+	addCompletion(cmd)
 }
 
 func versionCommand() *cobra.Command {
@@ -178,7 +181,11 @@ func show(cmd *cobra.Command, path string, q url.Values, read func(r io.Reader, 
 	if format != formatJSON {
 		return read(resp.Body, format)
 	}
-	if _, err := io.Copy(cmd.OutOrStdout(), resp.Body); err != nil {
+	return copyAnswer(cmd, resp.Body)
+}
+
+func copyAnswer(cmd *cobra.Command, r io.Reader) error {
+	if _, err := io.Copy(cmd.OutOrStdout(), r); err != nil {
 		return fmt.Errorf("copying Caddy's answer: %w", err)
 	}
 	return nil
@@ -195,5 +202,14 @@ func (t *table) print(cmd *cobra.Command, format, none string) error {
 		_, err := fmt.Fprintln(cmd.ErrOrStderr(), none)
 		return err
 	}
-	return t.writeTable(out, terminalWidth(out))
+	left, err := t.writeTable(out, lookOf(cmd))
+	if err != nil || len(left) == 0 {
+		return err
+	}
+	return sayLeftOut(cmd, left)
+}
+
+// sayLeftOut tells people what a narrow terminal keeps from them.
+func sayLeftOut(cmd *cobra.Command, titles []string) error {
+	return say(cmd, "no room for %s: make the terminal wider, or use --format csv", strings.Join(titles, ", "))
 }

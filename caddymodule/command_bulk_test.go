@@ -142,6 +142,13 @@ func TestExportEraseCheckCommands(t *testing.T) {
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v %v", info, err)
 	}
+	for path, want := range map[string]string{
+		"clicks": "1", "conversions": "1", "clicks?from=7d": "1", "conversions?campaign=other": "", "journal": "",
+	} {
+		if _, header, _ := adminDo(t, srv, http.MethodGet, "/capture/export/"+path); header.Get(estimateHeader) != want {
+			t.Errorf("%s: estimated %q records, want %q", path, header.Get(estimateHeader), want)
+		}
+	}
 	out, _, err = runCommand(srv.URL, "check")
 	if err != nil || !strings.Contains(out, "checked: 1 click, 1 conversion, 1 journal entry, ") {
 		t.Errorf("%v: %s", err, out)
@@ -160,7 +167,7 @@ func TestExportEraseCheckCommands(t *testing.T) {
 	}
 	for args, want := range map[string]string{
 		"export sums":                     "invalid argument",
-		"export clicks --from x":          "which is no time",
+		"export clicks --from x":          "is no time",
 		"export clicks -o /nonexistent/x": "no such file",
 		"erase abc":                       "has 3 characters",
 	} {

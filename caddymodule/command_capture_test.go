@@ -18,6 +18,15 @@ import (
 
 // runCommand runs `caddy capture ...` against an admin API.
 func runCommand(address string, args ...string) (stdout, stderr string, err error) {
+	return execute(append([]string{"capture"}, append(args, "--address", strings.TrimPrefix(address, "http://"))...))
+}
+
+// completeCommand completes `caddy capture ...` as the scripts for shells do.
+func completeCommand(args ...string) (stdout, stderr string, err error) {
+	return execute(append([]string{cobra.ShellCompRequestCmd, "capture"}, args...))
+}
+
+func execute(args []string) (stdout, stderr string, err error) {
 	root := &cobra.Command{Use: "caddy", SilenceUsage: true}
 	cmd := &cobra.Command{Use: "capture"}
 	setupCommand(cmd)
@@ -25,7 +34,7 @@ func runCommand(address string, args ...string) (stdout, stderr string, err erro
 	var out, side bytes.Buffer
 	root.SetOut(&out)
 	root.SetErr(&side)
-	root.SetArgs(append([]string{"capture"}, append(args, "--address", strings.TrimPrefix(address, "http://"))...))
+	root.SetArgs(args)
 	err = root.Execute()
 	return out.String(), side.String(), err
 }
@@ -42,7 +51,8 @@ func TestCommands(t *testing.T) {
 		want []string
 	}{
 		{"report", []string{"From 20", "CAMPAIGN  CLICKS", "REVENUE USD  COST EUR", "acme           1", "total"}},
-		{"report --by source --format csv", []string{"source,clicks,", "'=news,1,0,1,0,1,0,0,12.50,0.12\n"}},
+		{"report --by source --format csv", []string{"source,clicks,", ",revenue_USD,cost_EUR,rate,profit_EUR,profit_USD,epc_USD\n", "'=news,1,0,1,0,1,0,0,12.50,0.12,100.00,-0.12,12.50,12.5000\n"}},
+		{"report --sort=-epc --limit 1 --format json", []string{`{"from":"20`, `"rows":[{"campaign":"acme","clicks":1`}},
 		{"report --by=", []string{"SUM    CLICKS", "total       1"}},
 		{"report --by= --format csv", []string{"sum,clicks,", "total,1,"}},
 		{"report --format json --from 1d", []string{`{"from":"20`, `"revenue":{"USD":"12.50"}`}},
@@ -170,6 +180,75 @@ func TestFollowCommand(t *testing.T) {
 		}
 		if out != want {
 			t.Errorf("%s: got\n%s\nwant\n%s", format, out, want)
+		}
+	}
+}
+
+func TestFollowConversionsCommand(t *testing.T) {
+	t.Parallel()
+	conversion, err := json.Marshal(conversionAnswer{
+		ID: "c1", ClickID: "2g8l1c0v9k4t5r6o7n3mabcde4", Time: timestamp{time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC)}, Campaign: "=acme",
+		claimAnswer: claimAnswer{Event: "sale", TxID: "t1", Status: "approved", Payout: "1.00", Currency: "USD"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/capture/conversions" || r.Header.Get("Accept") != "text/event-stream" || r.URL.Query().Get("limit") != "3" {
+			t.Errorf("asked with %v %v", r.URL, r.Header)
+		}
+		_, _ = w.Write([]byte("event: conversion\nid: c1\ndata: " + string(conversion) + "\n\n"))
+	}))
+	defer srv.Close()
+	for format, want := range map[string]string{
+		"table": "TIME                  CAMPAIGN          SOURCE            EVENT         TXID               STATUS      PAYOUT  CURRENCY  CLICK ID\n" +
+			"2026-11-22T09:00:00Z  =acme                               sale          t1                 approved      1.00  USD       2g8l1c0v9k4t5r6o7n3mabcde4\n",
+		"csv": "time,campaign,source,event,txid,status,payout,currency,click_id\n" +
+			"2026-11-22T09:00:00Z,'=acme,,sale,t1,approved,1.00,USD,2g8l1c0v9k4t5r6o7n3mabcde4\n",
+		"json": string(conversion) + "\n",
+	} {
+		out, _, err := runCommand(srv.URL, "conversions", "--follow", "--limit", "3", "--format", format)
+		if err == nil || !strings.Contains(err.Error(), "following the conversions: Caddy has ended the stream") {
+			t.Errorf("%s: %v", format, err)
+		}
+		if out != want {
+			t.Errorf("%s: got\n%s\nwant\n%s", format, out, want)
+		}
+	}
+}
+
+// Lines that are yet to come fit the terminal, too.
+func TestFollowFits(t *testing.T) {
+	t.Parallel()
+	claim := claimAnswer{Event: "purchase", TxID: strings.Repeat("tx", 20), Status: "approved", Payout: "1234567.50", Currency: "USD"}
+	long := strings.Repeat("東京 ", 40)
+	for _, tc := range []struct {
+		f     *follower
+		width int
+		left  string
+		row   []string
+	}{
+		{journalFollower, 0, "", journalRow(&entryAnswer{Seq: 1, Time: timestamp{testNow}, Outcome: "recorded", Detail: long})},
+		{journalFollower, 200, "", journalRow(&entryAnswer{Seq: 1234567, Time: timestamp{testNow}, Outcome: "quarantined", Detail: long})},
+		{journalFollower, 80, "currency detail event payout route status txid", journalRow(&entryAnswer{
+			Seq: 1, Time: timestamp{testNow}, Outcome: "recorded", Campaign: long, claimAnswer: claim})},
+		{conversionFollower, 200, "", conversionRow(&conversionAnswer{Time: timestamp{testNow}, Source: long, claimAnswer: claim})},
+		{conversionFollower, 80, "click id txid", conversionRow(&conversionAnswer{Time: timestamp{testNow}, Source: long, claimAnswer: claim})},
+	} {
+		base, left := tc.f.layout(tc.width)
+		if got := strings.Join(left, " "); got != tc.left {
+			t.Errorf("%s in %d leaves out %q, want %q", tc.f.what, tc.width, got, tc.left)
+		}
+		var out bytes.Buffer
+		if err := tc.f.table.writeLine(&out, tc.row, tc.f.room(base, tc.row, tc.width), rowPainter{}); err != nil {
+			t.Fatal(err)
+		}
+		line := strings.TrimRight(out.String(), "\n")
+		switch n := textWidth(line); {
+		case tc.width == 0 && !strings.Contains(line, strings.TrimSpace(long)):
+			t.Errorf("without a terminal nothing is cut: %s", line)
+		case tc.width > 0 && n > tc.width+2: // a payout of millions may push
+			t.Errorf("%s: %d in a terminal of %d: %s", tc.f.what, n, tc.width, line)
 		}
 	}
 }

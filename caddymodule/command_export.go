@@ -18,7 +18,7 @@ import (
 func exportCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		DisableFlagsInUseLine: true,
-		Use: "export clicks|conversions|journal [--from <time>] [--to <time>] [--campaign <name>] " +
+		Use: "export clicks|conversions|journal [--from <time>] [--to <time>] [--tz <zone>] [--campaign <name>] " +
 			"[--format csv|jsonl] [-o <file>]",
 		Short: "Writes all clicks, conversions or journal entries",
 		Long: `
@@ -38,9 +38,8 @@ With -o the file appears when it is complete, readable for you alone.
 		ValidArgs: []string{"clicks", "conversions", "journal"},
 		RunE:      runExport,
 	}
+	addRange(cmd, "what is")
 	f := cmd.Flags()
-	f.String("from", "", "Only what is from this time on")
-	f.String("to", "", "Only what is before this time")
 	f.String("campaign", "", "Only this campaign")
 	f.StringP("output", "o", toStdout, "File to write to, instead of standard output")
 	addFormat(cmd, formatCSV, formatJSONLines)
@@ -48,7 +47,7 @@ With -o the file appears when it is complete, readable for you alone.
 }
 
 func runExport(cmd *cobra.Command, args []string) error {
-	q := query(cmd, "from", "to", "campaign", "format")
+	q := query(cmd, "from", "to", "tz", "campaign", "format")
 	return download(cmd, "/capture/export/"+args[0], q, "exporting", flagString(cmd, "output"), nil)
 }
 
@@ -61,11 +60,12 @@ func download(cmd *cobra.Command, path string, q url.Values, what, file string, 
 	defer resp.Body.Close()
 	bar := newProgress(cmd, what, true)
 	defer bar.clear()
+	count := newCounter(resp, bar)
 	if file == toStdout {
 		if isTerminal(cmd.OutOrStdout()) {
 			bar.w = nil // what is written shows the progress
 		}
-		_, err := copyCounted(cmd.OutOrStdout(), resp.Body, bar, max(0, resp.ContentLength))
+		_, err := count.copy(cmd.OutOrStdout(), resp.Body)
 		return err
 	}
 	// Nothing is left behind where this is interrupted.
@@ -74,13 +74,14 @@ func download(cmd *cobra.Command, path string, q url.Values, what, file string, 
 	defer context.AfterFunc(ctx, func() { _ = resp.Body.Close() })()
 	var size int64
 	err = writeWhole(file, func(w io.Writer) (err error) {
-		size, err = copyCounted(w, resp.Body, bar, max(0, resp.ContentLength))
+		size, err = count.copy(w, resp.Body)
 		return err
 	}, func(r io.Reader) error {
 		if check == nil {
 			return nil
 		}
 		bar.begin("verifying")
+		bar.about = false
 		return check(&countingReader{r: r, read: func(n int64) { bar.set(n, size) }})
 	})
 	bar.clear()

@@ -96,11 +96,16 @@ func printHealth(cmd *cobra.Command, h *healthAnswer, body []byte) error {
 	if csv {
 		return writeCSV(out, append([][]string{{"field", "value"}}, rows...))
 	}
-	for _, row := range rows {
+	paint := painterFor(cmd, out)
+	for i, row := range rows {
 		if row[1] == "" {
 			continue
 		}
-		if _, err := fmt.Fprintf(out, "%-18s %s\n", row[0], printable(row[1])); err != nil {
+		value := printable(row[1])
+		if i == 0 {
+			value = paint.paint(wordStyle(value), value)
+		}
+		if _, err := fmt.Fprintf(out, "%-18s %s\n", row[0], value); err != nil {
 			return err
 		}
 	}

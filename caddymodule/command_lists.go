@@ -13,28 +13,47 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// timeHelp explains --from and --to of listings.
+// timeHelp explains --from and --to.
 const timeHelp = `
 --from and --to take a date (the day of --to is included), a time like
-2026-11-22T15:00:00Z, or how long ago, like 7d or 12h.`
+2026-11-22T15:00:00Z, how long ago, like 7d or 12h, or one of today, yesterday,
+7days (whole days, today included), this-week, last-week, this-month,
+last-month, this-year and last-year: from its begin, or to its end. Days are
+those of --tz.`
+
+// addRange adds the flags of a range of time.
+func addRange(cmd *cobra.Command, what string) {
+	f := cmd.Flags()
+	f.String("from", "", "Only "+what+" from this time on")
+	f.String("to", "", "Only "+what+" before this time")
+	f.String("tz", "UTC", "Time zone of days, hours and months, like Europe/Berlin")
+}
 
 func conversionsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		DisableFlagsInUseLine: true,
 		Use: "conversions [--from <time>] [--to <time>] [--campaign <name>] [--source <name>] [--event <name>] " +
-			"[--status <status>] [--limit <n>] [--format table|csv|json]",
+			"[--status <status>] [--tz <zone>] [--limit <n>] [--follow] [--format table|csv|json]",
 		Short: "Lists conversions, newest first",
 		Long: `
 Lists conversions, newest first. Their whole history is in --format json.
+
+With --follow it shows the last conversions and then, until it is interrupted,
+each one that is recorded or changes, as it is from then on; --format json then
+writes one conversion a line.
 ` + timeHelp,
 		Example: `  caddy capture conversions --campaign acme --from 7d
+  caddy capture conversions --from last-month --to last-month --tz Europe/Berlin
   caddy capture conversions --status pending --limit 20
-  caddy capture conversions --format json --limit 1`,
+  caddy capture conversions --follow`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			q := query(cmd, "from", "to", "campaign", "source", "event", "status", "limit", "after")
+			q := query(cmd, "from", "to", "tz", "campaign", "source", "event", "status", "limit", "after")
 			if on, _ := cmd.Flags().GetBool("test"); on {
 				q.Set("test", "1")
+			}
+			if on, _ := cmd.Flags().GetBool("follow"); on {
+				return follow(cmd, "/capture/conversions", q, conversionFollower)
 			}
 			return show(cmd, "/capture/conversions", q, func(r io.Reader, format string) error {
 				var answer conversionsAnswer
@@ -48,15 +67,15 @@ Lists conversions, newest first. Their whole history is in --format json.
 			})
 		},
 	}
+	addRange(cmd, "conversions")
 	f := cmd.Flags()
-	f.String("from", "", "Only conversions from this time on")
-	f.String("to", "", "Only conversions before this time")
 	f.String("campaign", "", "Only this campaign")
 	f.String("source", "", "Only this source")
 	f.String("event", "", "Only this event")
 	f.String("status", "", "Only this status: pending, approved, rejected or reversed")
-	f.Int("limit", defaultLimit, "The most to list, up to 1000")
+	f.Int("limit", defaultLimit, "The most to list, up to 1000; with --follow, how many to begin with")
 	f.String("after", "", "Go on after this place, as the page before named it")
+	f.BoolP("follow", "f", false, "Show conversions as they come and change")
 	f.Bool("test", false, "Only what \"caddy capture test\" made, instead of leaving it out")
 	addFormat(cmd, formatTable, formatCSV, formatJSON)
 	return cmd
@@ -73,23 +92,26 @@ func more(cmd *cobra.Command, next string) error {
 
 func conversionTable(conversions []conversionAnswer) *table {
 	t := &table{columns: []column{
-		{title: "time", id: true},
+		{title: "time", id: true, style: dimStyle},
 		{title: "campaign"},
-		{title: "source"},
-		{title: "event"},
-		{title: "txid"},
-		{title: "status", id: true},
+		{title: "source", rank: 1},
+		{title: "event", rank: 2},
+		{title: "txid", rank: 3},
+		{title: "status", id: true, style: wordStyle},
 		{title: "payout", number: true},
 		{title: "currency", id: true},
-		{title: "click id", id: true},
+		{title: "click id", id: true, rank: 4},
 	}}
 	for i := range conversions {
-		c := &conversions[i]
-		t.rows = append(t.rows, []string{
-			cellTime(c.Time), c.Campaign, c.Source, c.Event, c.TxID, c.Status, c.Payout, c.Currency, c.ClickID,
-		})
+		t.rows = append(t.rows, conversionRow(&conversions[i]))
 	}
 	return t
+}
+
+func conversionRow(c *conversionAnswer) []string {
+	return []string{
+		cellTime(c.Time), c.Campaign, c.Source, c.Event, c.TxID, c.Status, c.Payout, c.Currency, c.ClickID,
+	}
 }
 
 func cellTime(t timestamp) string {

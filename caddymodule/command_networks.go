@@ -32,8 +32,11 @@ independent sources. It asks no running Caddy.`,
   caddy capture networks stripe`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: runNetworks,
-		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-			return networkNames(), cobra.ShellCompDirectiveNoFileComp
+		ValidArgsFunction: func(_ *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
+			if len(args) > 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return beginning(networkNames(), typed), cobra.ShellCompDirectiveNoFileComp
 		},
 	}
 	addFormat(cmd, formatTable, formatCSV, formatJSON)
@@ -95,8 +98,8 @@ func printPairs(w io.Writer, rows [][]string) error {
 
 func networksTable() *table {
 	t := &table{columns: []column{
-		{title: "name", id: true}, {title: "title"}, {title: "kind"}, {title: "sends"}, {title: "link parameter"},
-		{title: "verify"}, {title: "grade"}, {title: "checked", id: true},
+		{title: "name", id: true}, {title: "title"}, {title: "kind", rank: 4}, {title: "sends", rank: 3}, {title: "link parameter"},
+		{title: "verify"}, {title: "grade", rank: 1}, {title: "checked", id: true, rank: 2, style: dimStyle},
 	}}
 	for _, n := range network.All() {
 		sends := "its own messages"

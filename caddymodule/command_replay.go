@@ -17,7 +17,7 @@ const maxReplayRows = 1000
 func replayCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		DisableFlagsInUseLine: true,
-		Use: "replay [--reason <reason>] [--route <route>] [--campaign <name>] [--from <time>] [--to <time>] " +
+		Use: "replay [--reason <reason>] [--route <route>] [--campaign <name>] [--from <time>] [--to <time>] [--tz <zone>] " +
 			"[--dry-run] [--format table|csv|json]",
 		Short: "Books again what is in quarantine",
 		Long: `
@@ -39,19 +39,18 @@ status is 0 if all was tried, also where something stays in quarantine.
 		Args: cobra.NoArgs,
 		RunE: runReplay,
 	}
+	addRange(cmd, "what arrived")
 	f := cmd.Flags()
 	f.String("reason", "", "Only this reason for quarantine, like unknown_click")
 	f.String("route", "", "Only this postback route")
 	f.String("campaign", "", "Only this campaign")
-	f.String("from", "", "Only what arrived from this time on")
-	f.String("to", "", "Only what arrived before this time")
 	f.Bool("dry-run", false, "Only show what would become of it")
 	addFormat(cmd, formatTable, formatCSV, formatJSON)
 	return cmd
 }
 
 func runReplay(cmd *cobra.Command, _ []string) error {
-	q := query(cmd, "reason", "route", "campaign", "from", "to")
+	q := query(cmd, "reason", "route", "campaign", "from", "to", "tz")
 	if on, _ := cmd.Flags().GetBool("dry-run"); on {
 		q.Set("dry_run", "1")
 	}
@@ -85,10 +84,10 @@ func newReplayOutput(cmd *cobra.Command) *replayOutput {
 		table: &table{columns: []column{
 			{title: "seq", number: true},
 			{title: "was"},
-			{title: "outcome", id: true},
-			{title: "reason"},
-			{title: "conversion id", id: true},
-			{title: "detail"},
+			{title: "outcome", id: true, style: wordStyle},
+			{title: "reason", spare: true},
+			{title: "conversion id", id: true, rank: 1},
+			{title: "detail", spare: true},
 		}},
 	}
 }

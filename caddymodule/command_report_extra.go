@@ -11,7 +11,7 @@ import (
 // extraColumn is a column of a report beyond its counts.
 type extraColumn struct {
 	column
-	cell func(attribution.Extra) string
+	cell func(*attribution.Row) string
 }
 
 // addExtras adds the columns of what a report says beyond its counts: the
@@ -24,9 +24,9 @@ func (t *table) addExtras(r *attribution.Report, lag, programs bool) {
 	for _, c := range columns {
 		t.columns = append(t.columns, c.column)
 		for i := range t.rows {
-			t.rows[i] = append(t.rows[i], c.cell(r.Rows[i].Extra))
+			t.rows[i] = append(t.rows[i], c.cell(&r.Rows[i]))
 		}
-		t.total = append(t.total, c.cell(r.TotalExtra))
+		t.total = append(t.total, c.cell(&attribution.Row{Counts: r.Total, Extra: r.TotalExtra}))
 	}
 }
 
@@ -36,10 +36,10 @@ func convertedColumns(r *attribution.Report, programs bool) []extraColumn {
 		return nil
 	}
 	// The amounts are rounded to the currency as the JSON has them.
-	money := func(title string, of func(*attribution.Converted) attribution.Amount) extraColumn {
+	money := func(title string, rank int, of func(*attribution.Converted) attribution.Amount) extraColumn {
 		return extraColumn{
-			column{title: title + string(total.Currency), number: true},
-			func(e attribution.Extra) string {
+			column{title: title + string(total.Currency), number: true, rank: rank},
+			func(e *attribution.Row) string {
 				if e.Converted == nil {
 					return ""
 				}
@@ -48,18 +48,32 @@ func convertedColumns(r *attribution.Report, programs bool) []extraColumn {
 		}
 	}
 	columns := []extraColumn{
-		money("converted revenue ", func(c *attribution.Converted) attribution.Amount { return c.Revenue }),
+		money("converted revenue ", 0, func(c *attribution.Converted) attribution.Amount { return c.Revenue }),
 	}
 	if len(r.Total.Cost) > 0 {
 		columns = append(columns,
-			money("converted cost ", func(c *attribution.Converted) attribution.Amount { return c.Cost }))
+			money("converted cost ", 3, func(c *attribution.Converted) attribution.Amount { return c.Cost }),
+			money("converted profit ", 1, (*attribution.Converted).Profit))
 	}
+	columns = append(columns, extraColumn{
+		column{title: "converted epc " + string(total.Currency), number: true, rank: 4},
+		func(e *attribution.Row) string {
+			if e.Converted == nil {
+				return ""
+			}
+			epc, ok := e.Converted.EPC(e.Clicks)
+			if !ok {
+				return ""
+			}
+			return epc.Fixed(attribution.EPCDigits(total.Currency))
+		},
+	})
 	if !programs && len(total.WithoutRate) == 0 {
 		return columns
 	}
 	return append(columns, extraColumn{
 		column{title: "without rate"},
-		func(e attribution.Extra) string {
+		func(e *attribution.Row) string {
 			if e.Converted == nil {
 				return ""
 			}
@@ -81,7 +95,7 @@ func lagColumns(programs bool) []extraColumn {
 	span := func(title string, of func(*attribution.Lag) float64) extraColumn {
 		return extraColumn{
 			column{title: title + unit, number: true},
-			func(e attribution.Extra) string {
+			func(e *attribution.Row) string {
 				switch {
 				case e.Lag == nil:
 					return ""

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -109,12 +110,34 @@ func formatOfFile(name string) string {
 	return formatCSV
 }
 
-// copyCounted copies with progress; total is zero if it is not known.
-func copyCounted(w io.Writer, r io.Reader, p *progress, total int64) (int64, error) {
-	c := &countingReader{r: r, read: func(n int64) { p.set(n, total) }}
-	n, err := io.Copy(w, c)
+// counter shows the progress of an answer by what Caddy estimates of it:
+// records, where it is text, or bytes.
+type counter struct {
+	bar   *progress
+	total int64
+	lines bool
+}
+
+func newCounter(resp *http.Response, bar *progress) *counter {
+	c := &counter{bar: bar, total: max(0, resp.ContentLength)}
+	if n, err := strconv.ParseInt(resp.Header.Get(estimateHeader), 10, 64); err == nil && c.total == 0 {
+		c.total, bar.about = n, true
+		kind := resp.Header.Get("Content-Type")
+		c.lines = kind != typeBinary
+		if kind == typeCSV {
+			c.total++ // the names of the columns
+		}
+		bar.bytes = !c.lines
+	}
+	return c
+}
+
+// copy returns how many bytes it has copied.
+func (c *counter) copy(w io.Writer, r io.Reader) (int64, error) {
+	from := &countingReader{r: r, lines: c.lines, read: func(n int64) { c.bar.set(n, c.total) }}
+	n, err := io.Copy(w, from)
 	if err != nil {
-		p.clear()
+		c.bar.clear()
 		return n, fmt.Errorf("copying Caddy's answer: %w", err)
 	}
 	return n, nil

@@ -55,7 +55,8 @@ func runTest(cmd *cobra.Command, _ []string) error {
 		return err
 	}
 	defer resp.Body.Close()
-	show := printStep
+	paint := painterFor(cmd, cmd.OutOrStdout())
+	show := func(w io.Writer, s *testStep, _ []byte) error { return printStep(w, paint, s) }
 	if flagString(cmd, "format") == formatJSON {
 		show = printStepJSON
 	}
@@ -97,7 +98,7 @@ func printStepJSON(w io.Writer, _ *testStep, line []byte) error {
 	return err
 }
 
-func printStep(w io.Writer, s *testStep, _ []byte) error {
+func printStep(w io.Writer, p painter, s *testStep) error {
 	mark := "ok"
 	switch {
 	case s.Note:
@@ -105,7 +106,7 @@ func printStep(w io.Writer, s *testStep, _ []byte) error {
 	case !s.OK:
 		mark = "FAIL"
 	}
-	_, err := fmt.Fprintf(w, "%-5s %-10s  %s\n", mark, s.Step, printable(s.Text))
+	_, err := fmt.Fprintf(w, "%s %-10s  %s\n", p.paint(wordStyle(mark), fmt.Sprintf("%-5s", mark)), s.Step, printable(s.Text))
 	if err == nil && s.Detail != "" {
 		_, err = fmt.Fprintf(w, "%19s%s\n", "", printable(s.Detail))
 	}

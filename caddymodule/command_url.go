@@ -49,11 +49,6 @@ anything.`,
 			panic(err) // the flag exists
 		}
 	}
-	if err := cmd.RegisterFlagCompletionFunc("network", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-		return networkNames(), cobra.ShellCompDirectiveNoFileComp
-	}); err != nil {
-		panic(err) // the flag exists
-	}
 	addFormat(cmd, formatTable, formatJSON)
 	return cmd
 }
@@ -192,7 +187,7 @@ func checkURL(cmd *cobra.Command, n *network.Network) error {
 		if err := printJSON(cmd.OutOrStdout(), a); err != nil {
 			return err
 		}
-	} else if err := a.print(cmd.OutOrStdout(), n); err != nil {
+	} else if err := a.print(cmd.OutOrStdout(), painterFor(cmd, cmd.OutOrStdout()), n); err != nil {
 		return err
 	}
 	for _, f := range a.Findings {
@@ -203,13 +198,13 @@ func checkURL(cmd *cobra.Command, n *network.Network) error {
 	return nil
 }
 
-func (a *urlCheckAnswer) print(w io.Writer, n *network.Network) error {
+func (a *urlCheckAnswer) print(w io.Writer, p painter, n *network.Network) error {
 	var b strings.Builder
 	if len(a.Findings) == 0 {
 		fmt.Fprintf(&b, "Nothing is wrong with this URL for %s.\n", n.Title)
 	}
 	for _, f := range a.Findings {
-		fmt.Fprintf(&b, "%s: %s: %s\n", f.Severity, printable(f.Where), printable(f.Text))
+		fmt.Fprintf(&b, "%s: %s: %s\n", p.paint(wordStyle(string(f.Severity)), string(f.Severity)), printable(f.Where), printable(f.Text))
 		if f.Fix != "" {
 			fmt.Fprintf(&b, "    write %s\n", printable(f.Fix))
 		}

@@ -18,12 +18,15 @@ var ledgers = caddy.NewUsagePool()
 // pooledLedger is a ledger as the pool owns it, and what its engine logs to.
 type pooledLedger struct {
 	*capture.Ledger
-	log *currentLogger
+	log    *currentLogger
+	events *eventQueue
 }
 
 // Destruct closes the ledger when its last user is gone.
 func (p pooledLedger) Destruct() error {
-	if err := p.Close(); err != nil {
+	err := p.Close()
+	p.events.close()
+	if err != nil {
 		return fmt.Errorf("closing the store %s: %w", p.Key(), err)
 	}
 	return nil
@@ -35,6 +38,7 @@ type lease struct {
 	codec  *clickid.Codec
 	detach func()
 	key    string
+	events *eventQueue
 	// secrets lists the parameters whose values are not to be shown.
 	secrets func() []string
 }
@@ -43,11 +47,14 @@ type lease struct {
 func takeLease(engine capture.Engine, log *currentLogger, att *capture.Attachment, keys [][]byte) (*lease, error) {
 	key := engine.Key()
 	v, _, err := ledgers.LoadOrNew(key, func() (caddy.Destructor, error) {
+		events := newEventQueue(log.logger("capture"))
+		att.Booked = events.push
 		l, err := capture.OpenLedger(context.Background(), engine, att, capture.Options{})
 		if err != nil {
+			events.close()
 			return nil, err
 		}
-		return pooledLedger{l, log}, nil
+		return pooledLedger{l, log, events}, nil
 	})
 	if err != nil {
 		return nil, err
@@ -61,8 +68,14 @@ func takeLease(engine capture.Engine, log *currentLogger, att *capture.Attachmen
 		_, _ = ledgers.Delete(key)
 		return nil, fmt.Errorf("click ID keys: %w", err)
 	}
+	if att.Booked == nil {
+		att.Booked = pooled.events.push
+	}
+	pooled.events.codec.Store(codec)
 	detach, detachLog := ledger.Attach(att), pooled.log.attach(att.Logger)
-	return &lease{ledger: ledger, codec: codec, key: key, detach: func() { detach(); detachLog() }}, nil
+	return &lease{
+		ledger: ledger, codec: codec, key: key, events: pooled.events, detach: func() { detach(); detachLog() },
+	}, nil
 }
 
 // release gives the hold back; the last one closes the store.

@@ -49,6 +49,11 @@ var (
 		},
 	})
 
+	eventsDropped = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "caddy_capture_events_dropped_total",
+		Help: "Events that no handler was told of, because handlers were too slow or the server stopped.",
+	}, []string{"event"})
+
 	ledgerMetrics = ledgerCollector{
 		queue: prometheus.NewDesc("caddy_capture_queue_length",
 			"Clicks and postbacks that wait to be written.", nil, nil),
@@ -56,6 +61,11 @@ var (
 			"What the stores of this process take on disk.", nil, nil),
 		quarantine: prometheus.NewDesc("caddy_capture_quarantine",
 			"Postbacks that wait in quarantine, by reason.", []string{"reason"}, nil),
+		stores: prometheus.NewDesc("caddy_capture_stores",
+			"Stores of this process by state: ok, degraded (nothing is written now, it will go on by itself) or stopped "+
+				"(a restart is needed).", []string{"state"}, nil),
+		room: prometheus.NewDesc("caddy_capture_store_room_bytes",
+			"What the disk can still take before a store stops writing; of several stores, the least.", nil, nil),
 	}
 )
 
@@ -65,7 +75,7 @@ func registerMetrics(reg *prometheus.Registry) error {
 		return nil
 	}
 	for _, c := range []prometheus.Collector{
-		clicksTotal, postbacksTotal, commitDuration, commitBatchSize, clickToConversion, ledgerMetrics,
+		clicksTotal, postbacksTotal, commitDuration, commitBatchSize, clickToConversion, eventsDropped, ledgerMetrics,
 	} {
 		var already prometheus.AlreadyRegisteredError
 		if err := reg.Register(c); err != nil && !errors.As(err, &already) {
@@ -77,13 +87,15 @@ func registerMetrics(reg *prometheus.Registry) error {
 
 // ledgerCollector reads the open ledgers when it is asked; several stores in
 // one process are summed.
-type ledgerCollector struct{ queue, bytes, quarantine *prometheus.Desc }
+type ledgerCollector struct{ queue, bytes, quarantine, stores, room *prometheus.Desc }
 
 // Describe implements prometheus.Collector.
 func (c ledgerCollector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- c.queue
 	ch <- c.bytes
 	ch <- c.quarantine
+	ch <- c.stores
+	ch <- c.room
 }
 
 // Collect implements prometheus.Collector.
@@ -91,10 +103,17 @@ func (c ledgerCollector) Collect(ch chan<- prometheus.Metric) {
 	var queued int
 	var bytes int64
 	waiting := make(map[capture.Reason]int64)
+	states := make(map[string]int)
+	room := int64(-1)
 	for _, l := range openLedgers() {
 		h := l.Health()
 		queued += h.QueuedClicks + h.QueuedPostbacks
 		bytes += h.Store.Bytes
+		states[h.State]++
+		// A store that is not open, or not on a disk, does not know.
+		if left := max(0, h.Store.Free-h.Store.Reserve); h.Store.Reserve > 0 && (room < 0 || left < room) {
+			room = left
+		}
 		for reason, n := range h.Store.Quarantine {
 			waiting[reason] += n
 		}
@@ -104,6 +123,12 @@ func (c ledgerCollector) Collect(ch chan<- prometheus.Metric) {
 	for _, reason := range capture.QuarantineReasons {
 		ch <- prometheus.MustNewConstMetric(c.quarantine, prometheus.GaugeValue,
 			float64(waiting[reason]), string(reason))
+	}
+	for _, state := range []string{"ok", "degraded", "stopped"} {
+		ch <- prometheus.MustNewConstMetric(c.stores, prometheus.GaugeValue, float64(states[state]), state)
+	}
+	if room >= 0 {
+		ch <- prometheus.MustNewConstMetric(c.room, prometheus.GaugeValue, float64(room))
 	}
 }
 

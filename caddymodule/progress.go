@@ -1,11 +1,11 @@
 package caddymodule
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
@@ -24,6 +24,7 @@ type progress struct {
 	width int
 	what  string
 	bytes bool // what is counted; else it is records
+	about bool // the total is an estimate
 	now   func() time.Time
 
 	started     time.Time
@@ -36,7 +37,7 @@ type progress struct {
 // to be cleared at the end and before anything else is written.
 func newProgress(cmd *cobra.Command, what string, bytes bool) *progress {
 	p := &progress{what: what, bytes: bytes, now: time.Now}
-	if side := cmd.ErrOrStderr(); isTerminal(side) {
+	if side := cmd.ErrOrStderr(); isTerminal(side) && !dumbTerminal() {
 		p.w, p.width = side, terminalWidth(side)
 		if p.width == 0 {
 			p.width = plainWidth
@@ -79,10 +80,10 @@ func (p *progress) clear() {
 }
 
 func (p *progress) draw(text string) {
-	if limit := p.width - 1; utf8.RuneCountInString(text) > limit {
-		text = string([]rune(text)[:max(0, limit)])
+	if limit := max(0, p.width-1); len(text) > limit {
+		text = text[:limit] // ASCII
 	}
-	n := utf8.RuneCountInString(text)
+	n := len(text)
 	_, _ = fmt.Fprintf(p.w, "\r%s%s", text, strings.Repeat(" ", max(0, p.shown-n)))
 	p.shown = n
 }
@@ -91,8 +92,12 @@ func (p *progress) text(took time.Duration) string {
 	parts := []string{p.what}
 	known := p.total > 0 && p.done <= p.total
 	if known {
+		of := " of "
+		if p.about {
+			of = " of about "
+		}
 		parts = append(parts, fmt.Sprintf("%3d%%", int64(float64(p.done)/float64(p.total)*100)),
-			p.amount(p.done)+" of "+p.amount(p.total))
+			p.amount(p.done)+of+p.amount(p.total))
 	} else {
 		parts = append(parts, p.amount(p.done))
 	}
@@ -114,16 +119,21 @@ func (p *progress) amount(n int64) string {
 	return humanize.Comma(n)
 }
 
-// countingReader tells how much was read of it.
+// countingReader tells how much was read of it, in bytes or in lines.
 type countingReader struct {
-	r    io.Reader
-	n    int64
-	read func(n int64)
+	r     io.Reader
+	n     int64
+	lines bool
+	read  func(n int64)
 }
 
 func (c *countingReader) Read(b []byte) (int, error) {
 	n, err := c.r.Read(b)
-	c.n += int64(n)
+	if c.lines {
+		c.n += int64(bytes.Count(b[:n], []byte{'\n'}))
+	} else {
+		c.n += int64(n)
+	}
 	c.read(c.n)
 	return n, err
 }

@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"bytes"
 	"io"
+	"net/http"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -62,6 +63,35 @@ func TestSentLines(t *testing.T) {
 	}{{0, 6}, {2, 11}, {2, 11}, {3, 16}} {
 		if got := s.answered(tt.line); got != tt.want {
 			t.Errorf("line %d: %d bytes, want %d", tt.line, got, tt.want)
+		}
+	}
+}
+
+func TestProgressOfAnswers(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		estimate, kind string
+		length         int64
+		body, want     string
+	}{
+		{"2", typeCSV, -1, "id\na\nb\n", "\rexporting  100%  3 of about 3"},
+		{"3", typeBinary, -1, "xy", "\rexporting   66%  2 B of about 3 B"},
+		{"1", typeCSV, -1, "id\na\nb\n", "\rexporting  3"}, // a bad estimate
+		{"", typeCSV, -1, "id\n", "\rexporting  3 B"},
+		{"9", typeBinary, 4, "wxyz", "\rexporting  100%  4 B of 4 B"},
+	} {
+		var out, to bytes.Buffer
+		p := &progress{w: &out, width: 80, what: "exporting", bytes: true, now: func() time.Time { return testNow }}
+		resp := &http.Response{ContentLength: tc.length, Header: http.Header{"Content-Type": {tc.kind}}}
+		if tc.estimate != "" {
+			resp.Header.Set(estimateHeader, tc.estimate)
+		}
+		n, err := newCounter(resp, p).copy(&to, strings.NewReader(tc.body))
+		if err != nil || n != int64(len(tc.body)) || to.String() != tc.body {
+			t.Errorf("%+v: %d, %v", tc, n, err)
+		}
+		if got := out.String(); got != tc.want {
+			t.Errorf("%+v shows %q", tc, got)
 		}
 	}
 }

@@ -1,10 +1,12 @@
 package caddymodule
 
 import (
-	"bytes"
+	"encoding/csv"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -81,8 +83,8 @@ func TestReportWithRatesAndLag(t *testing.T) {
 		}
 	}
 	out, _, err = runCommand(srv.URL, "report", "--lag", "--format", "csv", "--by=")
-	if err != nil || !strings.Contains(out, "converted_revenue_EUR,converted_cost_EUR,without_rate,median_lag_seconds,p90_lag_seconds\n") ||
-		!strings.Contains(out, ",5.00,0.10,GBP,") {
+	if err != nil || !strings.Contains(out, "converted_revenue_EUR,converted_cost_EUR,converted_profit_EUR,converted_epc_EUR,without_rate,median_lag_seconds,p90_lag_seconds\n") ||
+		!strings.Contains(out, ",5.00,0.10,4.90,5.0000,GBP,") {
 		t.Errorf("%v\n%s", err, out)
 	}
 
@@ -103,21 +105,77 @@ func TestReportWithRatesAndLag(t *testing.T) {
 	}
 }
 
+// TestFiguresAgree compares the figures of the pages' CSV file with those of the
+// command, which reads them as JSON: whatever follows from converted amounts has
+// to follow from the same ones.
+func TestFiguresAgree(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "rates.csv")
+	if err := os.WriteFile(file, []byte("EUR,1,2020-01-01\nUSD,0.5,2020-01-01\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := newSite(t)
+	s.load("capture {\n store memory "+newPlace(t, "")+"\n rates "+file+"\n}", stats("capture_dashboard {\n open\n}")+`
+track_click /go/* https://acme.example/offer?aff_sub={click_id} {
+	campaign {path.1}
+	cost 0.01 EUR
+}
+postback /postback`)
+	srv := adminServer(t, adminAPI{})
+	for i, payout := range []string{"0.05", "0.03", "0.01", "1.01"} { // all of them halves
+		id := s.visit("/go/c" + payout)
+		s.visit("/go/c" + payout)
+		s.visit("/go/c" + payout)
+		s.get("/postback?click_id=" + id + "&txid=" + strconv.Itoa(i) + "&payout=" + payout + "&currency=USD")
+	}
+	for _, by := range []string{"campaign", "day", ""} {
+		_, page := s.get("/stats/report.csv?sort=" + by + "&by=" + by)
+		out, _, err := runCommand(srv.URL, "report", "--format", "csv", "--by="+by)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, b := csvColumns(t, page), csvColumns(t, out)
+		for _, name := range []string{
+			"clicks", "conversions", "rate", "revenue_USD", "cost_EUR", "profit_EUR", "profit_USD", "epc_USD",
+			"converted_revenue_EUR", "converted_cost_EUR", "converted_profit_EUR", "converted_epc_EUR",
+		} {
+			if len(a[name]) == 0 || !slices.Equal(a[name], b[name]) {
+				t.Errorf("by %q, %s: the pages say %q, the command %q", by, name, a[name], b[name])
+			}
+		}
+		if by == "campaign" && a["converted_profit_EUR"][2] != "-0.01" { // 0.02 less 0.03, not 0.025 less 0.03
+			t.Errorf("got %q of %q", a["converted_profit_EUR"], a["campaign"])
+		}
+	}
+}
+
+// csvColumns reads a CSV file by the names of its columns.
+func csvColumns(t testing.TB, text string) map[string][]string {
+	t.Helper()
+	records, err := csv.NewReader(strings.NewReader(text)).ReadAll()
+	if err != nil || len(records) == 0 {
+		t.Fatalf("%v: %s", err, text)
+	}
+	columns := make(map[string][]string)
+	for i, name := range records[0] {
+		for _, r := range records[1:] {
+			columns[name] = append(columns[name], r[i])
+		}
+	}
+	return columns
+}
+
 func TestExtraColumns(t *testing.T) {
 	t.Parallel()
 	r := sampleReport(t)
 	r.Rows[0].Lag = &attribution.Lag{Conversions: 12, Median: 5025.5, P90: 183600}
-	table := reportTable(r)
+	table := reportTable(r, false)
 	table.addExtras(r, true, false)
-	var out bytes.Buffer
-	if err := table.writeTable(&out, 0); err != nil {
-		t.Fatal(err)
-	}
-	if !strings.Contains(out.String(), "1h 23m    2d 3h\n") || strings.Contains(out.String(), "CONVERTED") {
-		t.Errorf("table:\n%s", out.String())
+	out := tableText(t, table, look{})
+	if !strings.Contains(out, "1h 23m    2d 3h\n") || strings.Contains(out, "CONVERTED") {
+		t.Errorf("table:\n%s", out)
 	}
 	for d, want := range map[float64]string{0: "0s", 0.4: "0s", 1: "1s", 60: "1m", 61: "1m 1s", 3600: "1h", 3601: "1h", 90000: "1d 1h"} {
-		if got := lagColumns(false)[0].cell(attribution.Extra{Lag: &attribution.Lag{Median: d}}); got != want {
+		if got := lagColumns(false)[0].cell(&attribution.Row{Extra: attribution.Extra{Lag: &attribution.Lag{Median: d}}}); got != want {
 			t.Errorf("%v: got %q, want %q", d, got, want)
 		}
 	}

@@ -1,21 +1,20 @@
 package caddymodule
 
 import (
-	"encoding/csv"
 	"fmt"
 	"io"
 	"os"
-	"strconv"
+	"slices"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"golang.org/x/term"
+
+	"github.com/caddy-capture/caddy-capture/caddymodule/sheet"
 )
 
 // minCell is the least width to which a column of text is cut; below that it
 // would say nothing.
-const minCell = 12
+const minCell = 8
 
 // column is one column of a table.
 type column struct {
@@ -27,6 +26,11 @@ type column struct {
 	spare bool
 	// id columns are copied by their readers, so they are not cut either.
 	id bool
+	// rank orders what else is left out where a terminal is too narrow even
+	// for columns that are cut: the highest first, and zero never.
+	rank int
+	// style chooses how a cell is painted on a terminal; nil is plain.
+	style func(cell string) style
 }
 
 // table is an answer for people or, as CSV, for programs.
@@ -37,31 +41,40 @@ type table struct {
 	total []string
 }
 
-// writeTable writes the table aligned for people, at most width characters
-// wide if that can be done; zero means any width.
-func (t *table) writeTable(w io.Writer, width int) error {
-	lines := [][]string{t.titles()}
+// look is how a table is shown to people.
+type look struct {
+	width int // the most characters of a line; zero means any number
+	paint painter
+}
+
+// writeTable writes the table aligned for people, and returns the titles of
+// the columns that say something and had to be left out to make it fit.
+func (t *table) writeTable(w io.Writer, l look) (left []string, err error) {
+	var lines [][]string
 	for _, row := range t.rows {
 		lines = append(lines, printableRow(row))
 	}
 	if t.total != nil {
 		lines = append(lines, printableRow(t.total))
 	}
+	titles := t.titles()
 	widths := make([]int, len(t.columns))
-	for _, line := range lines {
+	for _, line := range append([][]string{titles}, lines...) {
 		for i, cell := range line {
-			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+			widths[i] = max(widths[i], textWidth(cell))
 		}
 	}
-	if width > 0 {
-		t.fit(widths, width)
+	left = t.fit(widths, l.width)
+	if err := t.writeTitles(w, widths, l.paint); err != nil {
+		return nil, err
 	}
-	for _, line := range lines {
-		if err := t.writeLine(w, line, widths); err != nil {
-			return err
+	for i, line := range lines {
+		p := rowPainter{l.paint, t.total != nil && i == len(lines)-1}
+		if err := t.writeLine(w, line, widths, p); err != nil {
+			return nil, err
 		}
 	}
-	return nil
+	return left, nil
 }
 
 func (t *table) titles() []string {
@@ -72,26 +85,65 @@ func (t *table) titles() []string {
 	return titles
 }
 
-// fit narrows the columns to the width: first it drops spare columns (their
-// width becomes -1), then it takes from the widest columns of text.
-func (t *table) fit(widths []int, width int) {
+// leftOut is the width of a column that is not shown.
+const leftOut = -1
+
+// fit narrows the columns to the width: it leaves out spare columns, then those
+// that can be missed until the rest can be cut enough, and then takes from the
+// widest columns of text. Where that is not enough the terminal wraps lines.
+func (t *table) fit(widths []int, width int) (left []string) {
+	if width <= 0 {
+		return nil
+	}
 	for i, c := range t.columns {
-		if c.spare && lineWidth(widths) > width && t.blank(i) {
-			widths[i] = -1
+		if (c.spare || c.rank > 0) && lineWidth(widths) > width && t.blank(i) {
+			widths[i] = leftOut
+		}
+	}
+	for t.leastWidth(widths) > width {
+		highest := 0
+		for i, c := range t.columns {
+			if widths[i] >= 0 {
+				highest = max(highest, c.rank)
+			}
+		}
+		if highest == 0 {
+			break
+		}
+		for i, c := range t.columns { // those of one rank belong together
+			if widths[i] >= 0 && c.rank == highest {
+				widths[i] = leftOut
+				left = append(left, c.title)
+			}
 		}
 	}
 	for lineWidth(widths) > width {
 		widest := -1
-		for i, c := range t.columns {
-			if !c.number && !c.id && widths[i] > minCell && (widest < 0 || widths[i] > widths[widest]) {
+		for i := range t.columns {
+			if t.cuttable(i) && widths[i] > minCell && (widest < 0 || widths[i] > widths[widest]) {
 				widest = i
 			}
 		}
 		if widest < 0 {
-			return // it cannot be done: the terminal wraps the lines
+			break
 		}
 		widths[widest]--
 	}
+	slices.Sort(left)
+	return left
+}
+
+func (t *table) cuttable(col int) bool { return !t.columns[col].number && !t.columns[col].id }
+
+// leastWidth is that of a line whose columns of text are cut as far as can be.
+func (t *table) leastWidth(widths []int) int {
+	least := slices.Clone(widths)
+	for i := range least {
+		if t.cuttable(i) {
+			least[i] = min(least[i], minCell)
+		}
+	}
+	return lineWidth(least)
 }
 
 func (t *table) blank(col int) bool {
@@ -100,7 +152,7 @@ func (t *table) blank(col int) bool {
 			return false
 		}
 	}
-	return true
+	return t.total == nil || t.total[col] == "" || t.total[col] == "0"
 }
 
 func lineWidth(widths []int) int {
@@ -113,32 +165,52 @@ func lineWidth(widths []int) int {
 	return n
 }
 
-func (t *table) writeLine(w io.Writer, line []string, widths []int) error {
+func (t *table) writeTitles(w io.Writer, widths []int, p painter) error {
+	bold := make([]column, len(t.columns))
+	for i, c := range t.columns {
+		c.style = func(string) style { return styleBold }
+		bold[i] = c
+	}
+	return (&table{columns: bold}).writeLine(w, t.titles(), widths, rowPainter{painter: p})
+}
+
+// rowPainter paints the cells of one row.
+type rowPainter struct {
+	painter
+	total bool
+}
+
+func (p rowPainter) cell(c *column, full, shown string) string {
+	switch {
+	case p.total:
+		return p.paint(styleBold, shown)
+	case c.style != nil:
+		return p.paint(c.style(full), shown)
+	}
+	return shown
+}
+
+func (t *table) writeLine(w io.Writer, line []string, widths []int, p rowPainter) error {
 	var b strings.Builder
-	for i, cell := range line {
+	gap := 0 // blanks that are written only if something follows
+	for i, full := range line {
 		if widths[i] < 0 {
 			continue
 		}
-		if b.Len() > 0 {
-			b.WriteString("  ")
-		}
-		cell = cutCell(cell, widths[i])
-		pad := strings.Repeat(" ", max(0, widths[i]-utf8.RuneCountInString(cell)))
+		cell := cutText(full, widths[i])
+		pad := max(0, widths[i]-textWidth(cell))
 		if t.columns[i].number {
-			b.WriteString(pad + cell)
-		} else {
-			b.WriteString(cell + pad)
+			gap, pad = gap+pad, 0
 		}
+		if cell != "" {
+			b.WriteString(strings.Repeat(" ", gap))
+			b.WriteString(p.cell(&t.columns[i], full, cell))
+			gap = 0
+		}
+		gap += pad + 2
 	}
-	_, err := fmt.Fprintln(w, strings.TrimRight(b.String(), " "))
+	_, err := fmt.Fprintln(w, b.String())
 	return err
-}
-
-func cutCell(s string, width int) string {
-	if utf8.RuneCountInString(s) <= width {
-		return s
-	}
-	return string([]rune(s)[:max(0, width-1)]) + "…"
 }
 
 func printableRow(row []string) []string {
@@ -149,66 +221,24 @@ func printableRow(row []string) []string {
 	return out
 }
 
-// printable makes visitors' values harmless for a terminal, which would take
-// escape sequences in them for its own.
-func printable(s string) string {
-	ok := func(r rune) bool { return unicode.IsPrint(r) && r != utf8.RuneError }
-	if strings.IndexFunc(s, func(r rune) bool { return !ok(r) }) < 0 {
-		return s
+// names are the columns' names for programs.
+func (t *table) names() []string {
+	names := make([]string, len(t.columns))
+	for i, c := range t.columns {
+		names[i] = strings.ReplaceAll(c.title, " ", "_")
 	}
-	var b strings.Builder
-	for i, r := range s {
-		switch {
-		case ok(r):
-			b.WriteRune(r)
-		case r == utf8.RuneError:
-			fmt.Fprintf(&b, `\x%02x`, s[i])
-		default:
-			b.WriteString(strings.Trim(strconv.QuoteRuneToASCII(r), "'"))
-		}
-	}
-	return b.String()
+	return names
 }
 
 // writeCSV writes the table for programs.
 func (t *table) writeCSV(w io.Writer) error {
-	titles := make([]string, len(t.columns))
-	for i, c := range t.columns {
-		titles[i] = strings.ReplaceAll(c.title, " ", "_")
-	}
-	return writeCSV(w, append([][]string{titles}, t.rows...))
+	return writeCSV(w, append([][]string{t.names()}, t.rows...))
 }
 
-func writeCSV(w io.Writer, rows [][]string) error {
-	out := csv.NewWriter(w)
-	for _, row := range rows {
-		safe := make([]string, len(row))
-		for i, cell := range row {
-			safe[i] = csvCell(cell)
-		}
-		// The writer keeps its first error for Error below.
-		_ = out.Write(safe)
-	}
-	out.Flush()
-	return out.Error()
-}
+func writeCSV(w io.Writer, rows [][]string) error { return sheet.Write(w, rows) }
 
-// csvCell makes a value harmless for spreadsheets, which take what begins
-// with one of these characters for a formula. Visitors choose some values.
-func csvCell(s string) string {
-	if s == "" || !strings.ContainsRune("=+-@\t\r", rune(s[0])) || plainNumber(s) {
-		return s
-	}
-	return "'" + s
-}
-
-// plainNumber tells whether s is a decimal number as we write them.
-func plainNumber(s string) bool {
-	digits := strings.TrimPrefix(s, "-")
-	whole, frac, point := strings.Cut(digits, ".")
-	isDigits := func(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
-	return isDigits(whole) && (!point || isDigits(frac))
-}
+// csvCell makes a value harmless for spreadsheets. Visitors choose some values.
+func csvCell(s string) string { return sheet.Cell(s) }
 
 // terminalWidth returns the width of the terminal behind w; zero if there is
 // none, so that nothing is cut that goes to a file or another program.

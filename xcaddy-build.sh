@@ -164,7 +164,8 @@ What to try next, in a second terminal in this directory:
   the advertiser reports a sale, with that click ID:
     curl 'http://localhost:8080/postback?click_id=THE_CLICK_ID&txid=order-1&payout=12.50&currency=USD'
 
-  see both counted, then let Capture test itself:
+  see both counted, in the browser at http://localhost:8080/stats/ or here, then let
+  Capture test itself:
     $binary capture report --by campaign,source
     $binary capture test
 

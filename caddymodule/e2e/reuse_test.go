@@ -40,7 +40,7 @@ var reusedMessages = []reused{
 	}, []string{"duplicate", "replayed"}, "approved 1 revenue [USD 49]"},
 	{"part refund", func(id string) []request {
 		order := fmt.Sprintf(`{"id":77,"total_price":"50.00","currency":"USD","financial_status":"paid","note_attributes":[{"name":"click_id","value":%q}]}`, id)
-		const refund = `{"id":88,"order_id":77,"transactions":[{"kind":"refund","amount":"20.00","currency":"USD"}]}`
+		const refund = `{"id":88,"order_id":77,"transactions":[{"kind":"refund","status":"success","amount":"20.00","currency":"USD"}]}`
 		return []request{
 			shopifyMessage(forgedSecret, "/shopify", "orders/paid", order),
 			shopifyMessage(forgedSecret, "/shopify", "refunds/create", refund),

@@ -7,18 +7,18 @@ import (
 	"time"
 )
 
-// Senders promise no order. A refund that comes before its sale waits, says so in words, and is booked when it
-// is replayed: the sale then stands where it would have stood in the other order.
+// Senders promise no order. A refund that comes before its sale waits, says so in words, and is booked with
+// the sale, which then stands where it would have stood in the other order; a replay finds nothing left to do.
 func TestRefundBeforeSale(t *testing.T) {
 	s, setups := sendersSite(t)
 	for _, tt := range []struct {
 		network      string
 		refund, sale string
-		before, want string
+		want         string
 	}{
-		{"stripe", "refund_partial", "checkout", "approved 49.00 EUR", "approved 39.00 EUR"},
-		{"shopify", "refund", "order_paid", "approved 99.95 EUR", "approved 79.95 EUR"},
-		{"paddle", "refund", "sale", "approved 24.00 USD", "approved 12.00 USD"},
+		{"stripe", "refund_partial", "checkout", "approved 39.00 EUR"},
+		{"shopify", "refund", "order_paid", "approved 79.95 EUR"},
+		{"paddle", "refund", "sale", "approved 12.00 USD"},
 	} {
 		t.Run(tt.network, func(t *testing.T) {
 			i := slices.IndexFunc(journeys, func(j journey) bool { return j.network == tt.network })
@@ -39,16 +39,12 @@ func TestRefundBeforeSale(t *testing.T) {
 			}
 			p := readPayload(t, tt.network, tt.sale, now.Add(time.Second))
 			p.body = withClick(p.body, id)
-			if a := s.send(j.sign(t, secret, target, p)); a.status != 200 || !containsAll(a.body, `"recorded"`) || state() != tt.before {
+			if a := s.send(j.sign(t, secret, target, p)); a.status != 200 || !containsAll(a.body, `"recorded"`) || state() != tt.want {
 				t.Errorf("the sale: status %d %s, stands at %s", a.status, a.body, state())
 			}
 			s.output("capture", "replay", "--reason", "unknown_click")
 			if got := state(); got != tt.want {
-				t.Errorf("after the replay: %s, want %s", got, tt.want)
-			}
-			s.output("capture", "replay", "--reason", "unknown_click")
-			if got := state(); got != tt.want {
-				t.Errorf("after another replay: %s, want %s", got, tt.want)
+				t.Errorf("after a replay: %s, want %s", got, tt.want)
 			}
 		})
 	}

@@ -141,7 +141,7 @@ func threeLinesAPI(t *testing.T, s *server, id, conversion string) {
 	}
 	for target, status := range map[string]int{
 		"/capture/report?by=colour":       400,
-		"/capture/report?from=yesterday":  400,
+		"/capture/report?from=someday":    400,
 		"/capture/report?tz=Mars/Olympus": 400,
 		"/capture/clicks/nonsense":        404,
 	} {

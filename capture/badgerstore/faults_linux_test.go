@@ -154,7 +154,9 @@ func TestDamagedLog(t *testing.T) {
 	e := newEngine(t)
 	cmd, lines := startChild(t, e.Dir)
 	log := collectAcks(t, lines)
-	time.Sleep(400 * time.Millisecond)
+	for end := time.Now().Add(30 * time.Second); len(log.copy()) < 40 && time.Now().Before(end); {
+		time.Sleep(10 * time.Millisecond)
+	}
 	_ = cmd.Process.Kill()
 	<-log.done
 	_ = cmd.Wait()

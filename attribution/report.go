@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 )
 
@@ -22,6 +24,22 @@ type Report struct {
 	Total    Counts
 	// TotalExtra belongs to Total.
 	TotalExtra Extra
+}
+
+// Currencies lists those that occur anywhere in one of the report's sums, in
+// alphabetical order.
+func (r *Report) Currencies(sums func(*Counts) Totals) []Currency {
+	all := make(map[Currency]bool)
+	add := func(c *Counts) {
+		for currency := range sums(c) {
+			all[currency] = true
+		}
+	}
+	add(&r.Total)
+	for i := range r.Rows {
+		add(&r.Rows[i].Counts)
+	}
+	return slices.Sorted(maps.Keys(all))
 }
 
 // countsJSON is what a row and the total have in common.

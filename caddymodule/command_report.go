@@ -3,7 +3,6 @@ package caddymodule
 import (
 	"encoding/json"
 	"fmt"
-	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -186,8 +185,8 @@ func figureColumns(r *attribution.Report, programs bool) []figureColumn {
 		count("rejected", true, 7, func(c *attribution.Counts) int64 { return c.Rejected }),
 		count("reversed", true, 6, func(c *attribution.Counts) int64 { return c.Reversed }),
 	}
-	revenue := currencies(r, func(c *attribution.Counts) attribution.Totals { return c.Revenue })
-	cost := currencies(r, func(c *attribution.Counts) attribution.Totals { return c.Cost })
+	revenue := r.Currencies(func(c *attribution.Counts) attribution.Totals { return c.Revenue })
+	cost := r.Currencies(func(c *attribution.Counts) attribution.Totals { return c.Cost })
 	money := func(title string, rank int, currency attribution.Currency, of func(*attribution.Counts) attribution.Totals) {
 		columns = append(columns, figureColumn{
 			column{title: title + " " + string(currency), number: true, rank: rank},
@@ -241,19 +240,4 @@ func union(a, b []attribution.Currency) []attribution.Currency {
 	all := slices.Concat(a, b)
 	slices.Sort(all)
 	return slices.Compact(all)
-}
-
-// currencies lists those that occur anywhere in one of the sums of a report.
-func currencies(r *attribution.Report, sums func(*attribution.Counts) attribution.Totals) []attribution.Currency {
-	all := make(map[attribution.Currency]bool)
-	add := func(c *attribution.Counts) {
-		for currency := range sums(c) {
-			all[currency] = true
-		}
-	}
-	add(&r.Total)
-	for i := range r.Rows {
-		add(&r.Rows[i].Counts)
-	}
-	return slices.Sorted(maps.Keys(all))
 }

@@ -12,6 +12,8 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
+
+	"github.com/caddy-capture/caddy-capture/capture"
 )
 
 // Finding is something in a configuration that works and is most likely not
@@ -94,7 +96,7 @@ func (l *linter) windows() {
 		if kept > 0 && window > kept {
 			l.found("window_outlives_clicks", where,
 				"the window of %s is longer than clicks are kept, %s: a conversion later than that finds no click; "+
-					"set retain { clicks %s }", days(window), days(kept), days(window))
+					"set retain { clicks %s }", capture.Days(window), capture.Days(kept), capture.Days(window))
 		}
 	}
 	check(l.app.rules.Window, "capture")
@@ -324,12 +326,4 @@ func unique(words []string) []string {
 	words = slices.Clone(words)
 	slices.Sort(words)
 	return slices.Compact(words)
-}
-
-// days writes a duration as the Caddyfile takes it.
-func days(d time.Duration) string {
-	if day := 24 * time.Hour; d%day == 0 {
-		return fmt.Sprintf("%dd", d/day)
-	}
-	return d.String()
 }

@@ -145,7 +145,7 @@ func (b *booking) report(change attribution.Change, conv *Conversion, claim attr
 	switch change {
 	case attribution.OutsideWindow:
 		p.quarantine(OutsideWindow, fmt.Sprintf("the conversion of %s is more than %s after its click of %s; if it is to count, make the window longer",
-			stamp(conv.State.Time), days(b.rules.Window), stamp(conv.ClickTime)))
+			stamp(conv.State.Time), Days(b.rules.Window), stamp(conv.ClickTime)))
 		return false
 	case attribution.RefundsOnly:
 		p.quarantine(UnknownClick, "the click is known, but not yet the sale that this is a refund of: "+
@@ -202,16 +202,7 @@ func (p *Postback) quarantineNoClick() {
 
 func (p *Postback) quarantineExpired(click time.Time) {
 	p.quarantine(ExpiredClick, fmt.Sprintf(
-		"the click is of %s, and clicks are kept for %s; where conversions take longer, retain clicks for longer", stamp(click), days(p.Rules.Retain.Clicks)))
+		"the click is of %s, and clicks are kept for %s; where conversions take longer, retain clicks for longer", stamp(click), Days(p.Rules.Retain.Clicks)))
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
-
-// days writes a duration as people write windows: "30d", else as Go does.
-func days(d time.Duration) string {
-	const day = 24 * time.Hour
-	if d >= day && d%day == 0 {
-		return fmt.Sprintf("%dd", d/day)
-	}
-	return d.String()
-}

@@ -37,10 +37,10 @@ func (r Retention) Validate() error {
 	if r.Conversions > 0 && (r.Clicks == 0 || r.Conversions < r.Clicks) {
 		clicks := "for ever"
 		if r.Clicks > 0 {
-			clicks = days(r.Clicks)
+			clicks = Days(r.Clicks)
 		}
 		return fmt.Errorf("conversions are to be kept %s and clicks %s: a conversion that is forgotten before its click "+
-			"would be booked twice; keep conversions as long as clicks or longer", days(r.Conversions), clicks)
+			"would be booked twice; keep conversions as long as clicks or longer", Days(r.Conversions), clicks)
 	}
 	return nil
 }
@@ -127,4 +127,14 @@ func (m AddressMode) Keep(addr netip.Addr) string {
 		return ""
 	}
 	return p.Addr().String()
+}
+
+// Days writes a duration as people write windows and the configuration takes
+// it: "30d", else as Go does.
+func Days(d time.Duration) string {
+	const day = 24 * time.Hour
+	if d >= day && d%day == 0 {
+		return fmt.Sprintf("%dd", d/day)
+	}
+	return d.String()
 }

@@ -1,7 +1,6 @@
 package dashboard
 
 import (
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -75,8 +74,8 @@ const leading = 3
 // each currency that occurs, and the details.
 func columnsOf(r *attribution.Report) []*column {
 	columns := slices.Clone(countColumns[:leading])
-	revenue := currencies(r, func(c *attribution.Counts) attribution.Totals { return c.Revenue })
-	cost := currencies(r, func(c *attribution.Counts) attribution.Totals { return c.Cost })
+	revenue := r.Currencies(func(c *attribution.Counts) attribution.Totals { return c.Revenue })
+	cost := r.Currencies(func(c *attribution.Counts) attribution.Totals { return c.Cost })
 	both := slices.Compact(slices.Sorted(slices.Values(append(slices.Clone(revenue), cost...))))
 	for _, c := range revenue {
 		columns = append(columns, money("revenue", "Revenue", "What is approved pays this much", c,
@@ -157,21 +156,6 @@ func convertedColumns(r *attribution.Report) []*column {
 		},
 	})
 	return columns
-}
-
-// currencies lists those that occur anywhere in one of the sums of a report.
-func currencies(r *attribution.Report, sums func(*attribution.Counts) attribution.Totals) []attribution.Currency {
-	all := make(map[attribution.Currency]bool)
-	add := func(c *attribution.Counts) {
-		for currency := range sums(c) {
-			all[currency] = true
-		}
-	}
-	add(&r.Total)
-	for i := range r.Rows {
-		add(&r.Rows[i].Counts)
-	}
-	return slices.Sorted(maps.Keys(all))
 }
 
 // grouped puts narrow blanks between thousands, for reading only.

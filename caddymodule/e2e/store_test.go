@@ -89,6 +89,9 @@ func TestDiskFull(t *testing.T) {
 	}
 	const size = 1 << 30
 	if err := mountTmpfs(t, s.store, fmt.Sprintf("size=%d", size)); err != nil {
+		if os.Getenv("CAPTURE_FAULTS") == "must" {
+			t.Fatal("mounting a small file system: ", err)
+		}
 		t.Skip("a small file system of its own is needed, and mounting one failed: ", err)
 	}
 	s.start()

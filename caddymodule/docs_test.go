@@ -1,7 +1,6 @@
 package caddymodule
 
 import (
-	"encoding/json"
 	"maps"
 	"os"
 	"os/exec"
@@ -18,12 +17,11 @@ import (
 
 // What the files in docs say of metrics has to be what there is.
 
-// metricLabels returns the labels of each of our metrics, by the name that a
-// query uses.
-func metricLabels(t *testing.T) map[string][]string {
+// metricLabels returns our metrics by the names that queries use.
+func metricLabels(t *testing.T) map[string]promMetric {
 	t.Helper()
 	desc := regexp.MustCompile(`fqName: "([^"]+)".*variableLabels: \{([^}]*)\}`)
-	known := make(map[string][]string)
+	known := make(map[string]promMetric)
 	for _, c := range []prometheus.Collector{
 		clicksTotal, postbacksTotal, commitDuration, commitBatchSize, clickToConversion, eventsDropped, ledgerMetrics,
 	} {
@@ -37,11 +35,12 @@ func metricLabels(t *testing.T) map[string][]string {
 			}
 			labels := strings.FieldsFunc(part[2], func(r rune) bool { return r == ',' })
 			if _, histogram := c.(prometheus.Histogram); histogram {
-				known[part[1]+"_bucket"] = append(slices.Clone(labels), "le")
-				known[part[1]+"_sum"], known[part[1]+"_count"] = labels, labels
+				known[part[1]+"_bucket"] = promMetric{append(slices.Clone(labels), "le"), true}
+				known[part[1]+"_sum"], known[part[1]+"_count"] = promMetric{labels, true}, promMetric{labels, true}
 				continue
 			}
-			known[part[1]] = labels
+			_, counter := c.(*prometheus.CounterVec)
+			known[part[1]] = promMetric{labels, counter}
 		}
 	}
 	return known
@@ -58,52 +57,6 @@ func labelValues() map[string][]string {
 			capture.MalformedRequest, capture.BadToken, capture.BadSignature, capture.StaleTimestamp, capture.ReplayedMessage,
 			capture.AddressNotAllowed, capture.InsecureTransport, capture.MethodNotAllowed, capture.BodyTooLarge, capture.EarlyData,
 		})...),
-	}
-}
-
-var (
-	promMetric   = regexp.MustCompile(`\b(caddy_capture_\w+)(?:\{([^}]*)\})?`)
-	promMatcher  = regexp.MustCompile(`(\w+)\s*(?:=~|!=|!~|=)\s*"([^"]*)"`)
-	promGrouping = regexp.MustCompile(`\b(?:by|on)\s*\(([^)]*)\)`)
-	promTarget   = []string{"instance", "job"} // labels that the scrape adds
-)
-
-// checkQuery compares a query with the metrics; it notes in used which it has.
-func checkQuery(t *testing.T, query string, known map[string][]string, used map[string]bool) {
-	t.Helper()
-	values := labelValues()
-	var all []string
-	found := promMetric.FindAllStringSubmatch(query, -1)
-	if len(found) == 0 {
-		t.Errorf("no metric of ours in %s", query)
-	}
-	for _, m := range found {
-		labels, ok := known[m[1]]
-		if !ok {
-			t.Errorf("there is no metric %s: %s", m[1], query)
-		}
-		used[m[1]] = true
-		all = append(all, labels...)
-		for _, matcher := range promMatcher.FindAllStringSubmatch(m[2], -1) {
-			name, value := matcher[1], matcher[2]
-			if !slices.Contains(labels, name) && !slices.Contains(promTarget, name) {
-				t.Errorf("%s has no label %s: %s", m[1], name, query)
-			}
-			if fixed := values[name]; fixed != nil && !strings.HasPrefix(value, "$") {
-				for v := range strings.SplitSeq(value, "|") {
-					if !slices.Contains(fixed, v) {
-						t.Errorf("%s is never %q: %s", name, v, query)
-					}
-				}
-			}
-		}
-	}
-	for _, group := range promGrouping.FindAllStringSubmatch(query, -1) {
-		for name := range strings.SplitSeq(group[1], ",") {
-			if name = strings.TrimSpace(name); !slices.Contains(all, name) && !slices.Contains(promTarget, name) {
-				t.Errorf("no metric has the label %s: %s", name, query)
-			}
-		}
 	}
 }
 
@@ -127,7 +80,7 @@ func TestPrometheusAlerts(t *testing.T) {
 	if err := decoder.Decode(&file); err != nil {
 		t.Fatal(err)
 	}
-	known, used := metricLabels(t), make(map[string]bool)
+	known := metricLabels(t)
 	names := make(map[string]bool)
 	inText := regexp.MustCompile(`\$labels\.(\w+)`)
 	for _, group := range file.Groups {
@@ -137,9 +90,12 @@ func TestPrometheusAlerts(t *testing.T) {
 				t.Errorf("%q lacks something, or is there twice", rule.Alert)
 			}
 			names[rule.Alert] = true
-			checkQuery(t, rule.Expr, known, used)
+			labels, err := readQuery(rule.Expr, known, nil)
+			if err != nil {
+				t.Errorf("%s: %v", rule.Alert, err)
+			}
 			for _, m := range inText.FindAllStringSubmatch(rule.Annotations["summary"]+rule.Annotations["description"], -1) {
-				if m[1] != "instance" && !strings.Contains(rule.Expr, m[1]) && !strings.HasPrefix(rule.Expr, "caddy_capture_quarantine") {
+				if !slices.Contains(labels, m[1]) {
 					t.Errorf("%s tells of the label %s, which its result has not", rule.Alert, m[1])
 				}
 			}
@@ -147,62 +103,6 @@ func TestPrometheusAlerts(t *testing.T) {
 	}
 	if len(names) < 10 {
 		t.Errorf("only %d alerts were read", len(names))
-	}
-}
-
-func TestGrafanaDashboard(t *testing.T) {
-	t.Parallel()
-	data, err := os.ReadFile("../docs/grafana-dashboard.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var board struct {
-		Title      string
-		Templating struct{ List []struct{ Name, Type string } }
-		Panels     []struct {
-			ID          int
-			Type, Title string
-			GridPos     struct{ X, Y, W, H int }
-			Datasource  struct{ UID string }
-			Targets     []struct{ Expr string }
-		}
-	}
-	if err := json.Unmarshal(data, &board); err != nil {
-		t.Fatal(err)
-	}
-	variables := []string{"__rate_interval"}
-	for _, v := range board.Templating.List {
-		variables = append(variables, v.Name)
-	}
-	known, used := metricLabels(t), make(map[string]bool)
-	ids := make(map[int]bool)
-	variable := regexp.MustCompile(`\$(\w+)`)
-	for _, p := range board.Panels {
-		if ids[p.ID] || p.GridPos.X+p.GridPos.W > 24 || p.GridPos.H == 0 {
-			t.Errorf("panel %q has a number of another or no place", p.Title)
-		}
-		ids[p.ID] = true
-		if p.Type == "row" {
-			continue
-		}
-		if p.Datasource.UID != "${datasource}" || len(p.Targets) == 0 {
-			t.Errorf("panel %q has no data", p.Title)
-		}
-		for _, target := range p.Targets {
-			checkQuery(t, target.Expr, known, used)
-			for _, m := range variable.FindAllStringSubmatch(target.Expr, -1) {
-				if !slices.Contains(variables, m[1]) {
-					t.Errorf("panel %q uses the variable %s, which there is not", p.Title, m[1])
-				}
-			}
-		}
-	}
-	for name := range known {
-		base, _, _ := strings.Cut(name, "_bucket")
-		base = strings.TrimSuffix(strings.TrimSuffix(base, "_sum"), "_count")
-		if !used[base] && !used[base+"_bucket"] && !used[base+"_sum"] {
-			t.Errorf("no panel shows %s", base)
-		}
 	}
 }
 

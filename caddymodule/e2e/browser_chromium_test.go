@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -24,23 +23,6 @@ import (
 
 // browserTimeout is far longer than any page takes; it only keeps a test from hanging.
 const browserTimeout = 60 * time.Second
-
-// findChromium returns the browser to test with. Without one the test is skipped, or fails where
-// CAPTURE_BROWSER=must says that there has to be one.
-func findChromium(t testing.TB) string {
-	t.Helper()
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "google-chrome-stable"} {
-		if path, err := exec.LookPath(name); err == nil {
-			return path
-		}
-	}
-	const missing = "no Chromium in PATH: install one (on Debian: apt-get install chromium fonts-inter)"
-	if os.Getenv("CAPTURE_BROWSER") == "must" {
-		t.Fatal(missing)
-	}
-	t.Skip(missing)
-	return ""
-}
 
 // fonts makes the pages look the same wherever the tests run.
 const fonts = `<?xml version="1.0"?>

@@ -11,8 +11,8 @@ import (
 // adminBackup answers GET /capture/backup: a consistent copy of the store,
 // while it is in use.
 func adminBackup(c *adminCall) error {
-	if p := readParams(c.r, c.now); p.err != nil {
-		return badRequest(p.err)
+	if p := readParams(c.r, c.now); p.Err() != nil {
+		return badRequest(p.Err())
 	}
 	c.w.Header().Set("Content-Disposition",
 		fmt.Sprintf("attachment; filename=%q", "capture-"+c.now.UTC().Format("20060102T150405Z")+".backup"))
@@ -51,8 +51,8 @@ type checkFindings struct {
 // adminCheck answers GET /capture/check: it compares the sums with the records
 // and the indexes with what they lead to, and tells how far it has got.
 func adminCheck(c *adminCall) error {
-	if p := readParams(c.r, c.now); p.err != nil {
-		return badRequest(p.err)
+	if p := readParams(c.r, c.now); p.Err() != nil {
+		return badRequest(p.Err())
 	}
 	answer := c.long(typeJSONLines)
 	if answer.headOnly() {

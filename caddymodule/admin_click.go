@@ -44,8 +44,8 @@ type clickFields struct {
 
 // adminClick answers GET /capture/clicks/<id>.
 func adminClick(c *adminCall) error {
-	if p := readParams(c.r, c.now); p.err != nil {
-		return badRequest(p.err)
+	if p := readParams(c.r, c.now); p.Err() != nil {
+		return badRequest(p.Err())
 	}
 	ref, err := c.clickRef()
 	if err != nil {
@@ -120,8 +120,8 @@ type erasedAnswer struct {
 
 // adminErase answers DELETE /capture/clicks/<id>.
 func adminErase(c *adminCall) error {
-	if p := readParams(c.r, c.now); p.err != nil {
-		return badRequest(p.err)
+	if p := readParams(c.r, c.now); p.Err() != nil {
+		return badRequest(p.Err())
 	}
 	ref, err := c.clickRef()
 	if err != nil {

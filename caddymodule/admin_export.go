@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/caddy-capture/caddy-capture/attribution"
 	"github.com/caddy-capture/caddy-capture/capture"
 )
 
@@ -51,20 +50,20 @@ func adminExport(c *adminCall) error {
 		return apiErrorf(http.StatusNotFound, "there is no export of %q: use clicks, conversions or journal", what)
 	}
 	p := readParams(c.r, c.now, "from", "to", "campaign", "format", "tz")
-	p.zone("tz")
-	e := &exporter{c: c, campaign: p.get("campaign")}
-	e.from, e.to = p.timeRange()
-	switch format := p.get("format"); format {
+	p.Zone("tz")
+	e := &exporter{c: c, campaign: p.Get("campaign")}
+	e.from, e.to = p.Times()
+	switch format := p.Get("format"); format {
 	case "", formatCSV:
 		e.answer = c.long(typeCSV)
 		e.csv = csv.NewWriter(e.answer)
 	case formatJSONLines:
 		e.answer = c.long(typeJSONLines)
 	default:
-		p.fail("format is %q: use csv or jsonl", format)
+		p.Fail("format is %q: use csv or jsonl", format)
 	}
-	if p.err != nil {
-		return badRequest(p.err)
+	if p.Err() != nil {
+		return badRequest(p.Err())
 	}
 	reader, err := c.lease.ledger.Reader()
 	if err != nil {
@@ -85,34 +84,6 @@ func adminExport(c *adminCall) error {
 		err = e.csv.Error()
 	}
 	return e.answer.end(err)
-}
-
-// estimate is about how many records there will be, by the sums of reports; of
-// the journal there are none.
-func (e *exporter) estimate(what string, reader capture.Reader) int64 {
-	if what == "journal" {
-		return 0
-	}
-	q := attribution.Query{From: e.from, To: e.to, Campaign: e.campaign}
-	if q.From.IsZero() {
-		q.From = time.Unix(0, 0)
-	}
-	if q.To.IsZero() {
-		q.To = e.c.now.Add(capture.CellSpan)
-	}
-	// Where the sums have no boundary the records would have to be counted.
-	q.From, q.To = q.From.Truncate(capture.CellSpan), q.To.Add(capture.CellSpan-1).Truncate(capture.CellSpan)
-	if q.Validate() != nil {
-		return 0
-	}
-	report, err := reader.Report(e.c.r.Context(), q)
-	switch {
-	case err != nil:
-		return 0 // whatever it is, the export itself will say so
-	case what == "clicks":
-		return report.Total.Clicks + report.Total.BotClicks
-	}
-	return report.Total.Conversions
 }
 
 // put writes one record; false when the client has gone.

@@ -36,8 +36,8 @@ type healthStore struct {
 // health answers GET /capture/health with 200 if all is well and 503 if not,
 // with the same body, so that a monitor needs to look at the status only.
 func (a adminAPI) health(w http.ResponseWriter, r *http.Request) error {
-	if p := readParams(r, time.Now()); p.err != nil {
-		return badRequest(p.err)
+	if p := readParams(r, time.Now()); p.Err() != nil {
+		return badRequest(p.Err())
 	}
 	app, err := a.app()
 	if err != nil {

@@ -30,8 +30,8 @@ var importTypes = map[string]capture.ImportFormat{
 // adminImport answers POST /capture/conversions: it books lines that the owner
 // wrote and answers each as it is done.
 func adminImport(c *adminCall) error {
-	if p := readParams(c.r, c.now); p.err != nil {
-		return badRequest(p.err)
+	if p := readParams(c.r, c.now); p.Err() != nil {
+		return badRequest(p.Err())
 	}
 	media, _, err := mime.ParseMediaType(c.r.Header.Get("Content-Type"))
 	format, ok := importTypes[media]

@@ -106,17 +106,17 @@ type conversionsAnswer struct {
 // stream.
 func adminConversions(c *adminCall) error {
 	p := readParams(c.r, c.now, "from", "to", "campaign", "source", "event", "status", "test", "tz", "limit", "after")
-	p.zone("tz")
+	p.Zone("tz")
 	q := capture.ConversionQuery{
-		Campaign: p.get("campaign"), Source: p.get("source"), Event: p.get("event"), Status: p.status("status"),
-		Test: p.flag("test"), After: p.cursor("after"),
+		Campaign: p.Get("campaign"), Source: p.Get("source"), Event: p.Get("event"), Status: p.Status("status"),
+		Test: p.Flag("test"), After: p.cursor("after"),
 	}
-	q.From, q.To = p.timeRange()
+	q.From, q.To = p.Times()
 	limit := p.limit()
 	stream := wantsStream(c.r.Header.Values("Accept"))
 	p.checkStream(stream)
-	if p.err != nil {
-		return badRequest(p.err)
+	if p.Err() != nil {
+		return badRequest(p.Err())
 	}
 	reader, err := c.lease.ledger.Reader()
 	if err != nil {
@@ -195,17 +195,17 @@ type journalAnswer struct {
 func adminJournal(c *adminCall) error {
 	p := readParams(c.r, c.now,
 		"outcome", "reason", "route", "campaign", "from", "to", "open", "tz", "limit", "after")
-	p.zone("tz")
+	p.Zone("tz")
 	q := capture.JournalQuery{
-		Outcome: p.outcome("outcome"), Reason: p.reason("reason"), Route: p.get("route"), Campaign: p.get("campaign"),
-		Open: p.flag("open"), Before: p.seq("after"),
+		Outcome: p.Outcome("outcome"), Reason: p.Reason("reason"), Route: p.Get("route"), Campaign: p.Get("campaign"),
+		Open: p.Flag("open"), Before: p.seq("after"),
 	}
-	q.From, q.To = p.timeRange()
+	q.From, q.To = p.Times()
 	limit := p.limit()
 	stream := wantsStream(c.r.Header.Values("Accept"))
 	p.checkStream(stream)
-	if p.err != nil {
-		return badRequest(p.err)
+	if p.Err() != nil {
+		return badRequest(p.Err())
 	}
 	reader, err := c.lease.ledger.Reader()
 	if err != nil {
@@ -239,14 +239,14 @@ func rawSize(e *capture.Entry) int { return len(e.Raw.URI) + len(e.Raw.Body) }
 
 // checkStream refuses what has no meaning for a live stream.
 func (p *params) checkStream(stream bool) {
-	if stream && p.get("after") != "" {
-		p.fail("after has no meaning for a live stream: leave it out")
+	if stream && p.Get("after") != "" {
+		p.Fail("after has no meaning for a live stream: leave it out")
 	}
 }
 
 // backlog is how much of what is stored a live stream begins with.
 func (p *params) backlog(limit int) int {
-	if p.get("limit") == "" {
+	if p.Get("limit") == "" {
 		return 0
 	}
 	return limit

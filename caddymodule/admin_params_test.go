@@ -34,10 +34,10 @@ func TestTimeRange(t *testing.T) {
 	} {
 		r := httptest.NewRequest("GET", "/capture/report?"+tc.query, nil)
 		p := readParams(r, testNow, "from", "to", "tz")
-		p.zone("tz")
-		from, to := p.reportRange()
-		if p.err != nil {
-			t.Errorf("%q: %v", tc.query, p.err)
+		p.Zone("tz")
+		from, to := p.ReportRange(p.Times())
+		if p.Err() != nil {
+			t.Errorf("%q: %v", tc.query, p.Err())
 			continue
 		}
 		if got := from.UTC().Format(time.RFC3339); got != tc.from {
@@ -81,17 +81,17 @@ func TestParamsRefused(t *testing.T) {
 			allowed = append(allowed, "limit", "test", "status", "outcome", "reason", "after", "seq")
 		}
 		p := readParams(r, testNow, allowed...)
-		p.zone("tz")
-		p.timeRange()
+		p.Zone("tz")
+		p.Times()
 		p.limit()
-		p.flag("test")
-		p.status("status")
-		p.outcome("outcome")
-		p.reason("reason")
+		p.Flag("test")
+		p.Status("status")
+		p.Outcome("outcome")
+		p.Reason("reason")
 		p.cursor("after")
 		p.seq("seq")
-		if p.err == nil || !strings.Contains(p.err.Error(), tc.want) {
-			t.Errorf("%q: %v; want %q in it", tc.query, p.err, tc.want)
+		if p.Err() == nil || !strings.Contains(p.Err().Error(), tc.want) {
+			t.Errorf("%q: %v; want %q in it", tc.query, p.Err(), tc.want)
 		}
 	}
 }
@@ -104,8 +104,8 @@ func TestCursorRoundTrip(t *testing.T) {
 	}
 	r := httptest.NewRequest("GET", "/?after="+formatCursor(c), nil)
 	p := readParams(r, testNow, "after")
-	if got := p.cursor("after"); p.err != nil || !got.Time.Equal(c.Time) || got.ID != c.ID {
-		t.Errorf("got %v, %v; want %v", got, p.err, c)
+	if got := p.cursor("after"); p.Err() != nil || !got.Time.Equal(c.Time) || got.ID != c.ID {
+		t.Errorf("got %v, %v; want %v", got, p.Err(), c)
 	}
 }
 

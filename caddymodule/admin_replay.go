@@ -35,12 +35,12 @@ type replaySummary struct {
 // in quarantine, under the running configuration.
 func adminReplay(c *adminCall) error {
 	p := readParams(c.r, c.now, "reason", "route", "campaign", "from", "to", "tz", "dry_run")
-	p.zone("tz")
-	q := capture.JournalQuery{Reason: p.reason("reason"), Route: p.get("route"), Campaign: p.get("campaign")}
-	q.From, q.To = p.timeRange()
-	dry := p.flag("dry_run")
-	if p.err != nil {
-		return badRequest(p.err)
+	p.Zone("tz")
+	q := capture.JournalQuery{Reason: p.Reason("reason"), Route: p.Get("route"), Campaign: p.Get("campaign")}
+	q.From, q.To = p.Times()
+	dry := p.Flag("dry_run")
+	if p.Err() != nil {
+		return badRequest(p.Err())
 	}
 	unlimitRead(c.w)
 	answer := c.long(typeJSONLines)

@@ -26,10 +26,10 @@ func adminReport(c *adminCall) error {
 func readReportQuery(c *adminCall) (attribution.Query, error) {
 	p := readParams(c.r, c.now, "by", "from", "to", "campaign", "source", "tz", "lag")
 	q := attribution.Query{
-		Location: p.zone("tz"), Campaign: p.get("campaign"), Source: p.get("source"), By: []string{"campaign"},
-		Rates: c.app.rates, Lags: p.flag("lag"),
+		Location: p.Zone("tz"), Campaign: p.Get("campaign"), Source: p.Get("source"), By: []string{"campaign"},
+		Rates: c.app.rates, Lags: p.Flag("lag"),
 	}
-	if by, ok := p.values["by"]; ok {
+	if by, ok := p.Values["by"]; ok {
 		q.By = nil // an empty one asks for the total only
 		for name := range strings.SplitSeq(by[0], ",") {
 			if name = strings.TrimSpace(name); name != "" {
@@ -37,9 +37,9 @@ func readReportQuery(c *adminCall) (attribution.Query, error) {
 			}
 		}
 	}
-	q.From, q.To = p.reportRange()
-	if p.err != nil {
-		return q, p.err
+	q.From, q.To = p.ReportRange(p.Times())
+	if p.Err() != nil {
+		return q, p.Err()
 	}
 	return q, q.Validate()
 }

@@ -1,10 +1,8 @@
 package caddymodule
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strconv"
@@ -13,6 +11,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
+	"github.com/caddy-capture/caddy-capture/caddymodule/sse"
 	"github.com/caddy-capture/caddy-capture/capture"
 )
 
@@ -23,18 +22,12 @@ var heartbeat = 15 * time.Second
 // liveStream is an answer that goes on: what is stored at first, then each new
 // entry of the journal as what it means, as server-sent events.
 type liveStream struct {
-	name string // of the events
+	name string // of its events
 	// backlog returns the data of what is stored, oldest first, with the
 	// number of the newest entry among it where that is known.
-	backlog func() (stored []streamed, seen uint64, err error)
+	backlog func() (stored []sse.Event, seen uint64, err error)
 	// show returns what a new entry means; ok is false if it is not wanted.
-	show func(e *capture.Entry) (item streamed, ok bool, err error)
-}
-
-// streamed is one event of a stream.
-type streamed struct {
-	id   string
-	data any
+	show func(e *capture.Entry) (item sse.Event, ok bool, err error)
 }
 
 // follow answers with a stream, until the client goes or the ledger closes.
@@ -49,7 +42,15 @@ func (c *adminCall) follow(s *liveStream) error {
 	c.w.Header().Set("Content-Type", "text/event-stream")
 	c.w.Header().Set("Cache-Control", "no-store")
 	c.w.WriteHeader(http.StatusOK)
-	if err := c.stream(s, stored, seen, entries); err != nil {
+	err = sse.Follow(c.r.Context(), &sse.Stream{
+		W: c.w, Heartbeat: heartbeat, WriteLimit: stallLimit, Greeting: ": following the " + s.name, Stored: stored,
+	}, entries, func(e *capture.Entry) (sse.Event, bool, error) {
+		if e.Seq <= seen {
+			return sse.Event{}, false, nil
+		}
+		return s.show(e)
+	})
+	if err != nil {
 		// The status is sent, so this can only be logged; most often the
 		// follower has gone.
 		caddy.Log().Named("capture.admin").Debug("following", zap.String("what", s.name), zap.Error(err))
@@ -57,67 +58,16 @@ func (c *adminCall) follow(s *liveStream) error {
 	return nil
 }
 
-func (c *adminCall) stream(s *liveStream, stored []streamed, seen uint64, live <-chan *capture.Entry) error {
-	flush := http.NewResponseController(c.w).Flush
-	if _, err := fmt.Fprintf(c.w, ": following the %s\n\n", s.name); err != nil {
-		return err
-	}
-	for _, item := range stored {
-		if err := c.send(s.name, item); err != nil {
-			return err
-		}
-	}
-	if err := flush(); err != nil {
-		return err
-	}
-	tick := time.NewTicker(heartbeat)
-	defer tick.Stop()
-	for {
-		var err error
-		select {
-		case <-c.r.Context().Done():
-			return nil
-		case e, open := <-live:
-			if !open {
-				return nil
-			}
-			if e.Seq <= seen {
-				continue
-			}
-			item, ok, showErr := s.show(e)
-			if err = showErr; err == nil && ok {
-				err = c.send(s.name, item)
-			}
-		case <-tick.C:
-			_, err = io.WriteString(c.w, ": still here\n\n")
-		}
-		if err == nil {
-			err = flush()
-		}
-		if err != nil {
-			return err
-		}
-	}
-}
-
-func (c *adminCall) send(name string, item streamed) error {
-	data, err := json.Marshal(item.data)
-	if err != nil {
-		return fmt.Errorf("writing %s %s: %w", name, item.id, err)
-	}
-	_, err = fmt.Fprintf(c.w, "event: %s\nid: %s\ndata: %s\n\n", name, item.id, data)
-	return err
-}
-
 // followJournal sends the last entries, if any are asked for, and then each
 // new one.
 func (c *adminCall) followJournal(reader capture.Reader, q capture.JournalQuery, last int) error {
-	item := func(e *capture.Entry) streamed {
-		return streamed{strconv.FormatUint(e.Seq, 10), c.lease.showEntry(e)}
+	const name = "journal"
+	item := func(e *capture.Entry) sse.Event {
+		return sse.Event{Name: name, ID: strconv.FormatUint(e.Seq, 10), Data: c.lease.showEntry(e)}
 	}
 	return c.follow(&liveStream{
-		name: "journal",
-		backlog: func() (stored []streamed, seen uint64, err error) {
+		name: name,
+		backlog: func() (stored []sse.Event, seen uint64, err error) {
 			if last == 0 {
 				return nil, 0, nil
 			}
@@ -134,9 +84,9 @@ func (c *adminCall) followJournal(reader capture.Reader, q capture.JournalQuery,
 			slices.Reverse(stored)
 			return stored, seen, nil
 		},
-		show: func(e *capture.Entry) (streamed, bool, error) {
+		show: func(e *capture.Entry) (sse.Event, bool, error) {
 			if !q.Takes(e) {
-				return streamed{}, false, nil
+				return sse.Event{}, false, nil
 			}
 			return item(e), true, nil
 		},
@@ -146,12 +96,13 @@ func (c *adminCall) followJournal(reader capture.Reader, q capture.JournalQuery,
 // followConversions sends the last conversions, if any are asked for, and then
 // each one that is recorded or changes, as it is now.
 func (c *adminCall) followConversions(reader capture.Reader, q capture.ConversionQuery, last int) error {
-	item := func(conv *capture.Conversion) streamed {
-		return streamed{conv.ID.String(), c.lease.showConversion(conv)}
+	const name = "conversion"
+	item := func(conv *capture.Conversion) sse.Event {
+		return sse.Event{Name: name, ID: conv.ID.String(), Data: c.lease.showConversion(conv)}
 	}
 	return c.follow(&liveStream{
-		name: "conversion",
-		backlog: func() (stored []streamed, seen uint64, err error) {
+		name: name,
+		backlog: func() (stored []sse.Event, seen uint64, err error) {
 			if last == 0 {
 				return nil, 0, nil
 			}
@@ -165,16 +116,16 @@ func (c *adminCall) followConversions(reader capture.Reader, q capture.Conversio
 			slices.Reverse(stored)
 			return stored, 0, nil
 		},
-		show: func(e *capture.Entry) (streamed, bool, error) {
+		show: func(e *capture.Entry) (sse.Event, bool, error) {
 			if e.Outcome != capture.Recorded && e.Outcome != capture.Updated {
-				return streamed{}, false, nil
+				return sse.Event{}, false, nil
 			}
 			conv, err := reader.Conversion(c.r.Context(), e.Conversion)
 			if errors.Is(err, capture.ErrNotFound) {
-				return streamed{}, false, nil // it is gone already
+				return sse.Event{}, false, nil // it is gone already
 			}
 			if err != nil {
-				return streamed{}, false, fmt.Errorf("reading conversion %s: %w", e.Conversion, err)
+				return sse.Event{}, false, fmt.Errorf("reading conversion %s: %w", e.Conversion, err)
 			}
 			return item(conv), q.Takes(conv), nil
 		},

@@ -142,15 +142,17 @@ func TestExportEraseCheckCommands(t *testing.T) {
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v %v", info, err)
 	}
+	s.get("/postback?click_id=" + id + "&txid=2&payout=1&currency=USD")
 	for path, want := range map[string]string{
-		"clicks": "1", "conversions": "1", "clicks?from=7d": "1", "conversions?campaign=other": "", "journal": "",
+		"clicks": "1", "conversions": "2", "clicks?from=7d": "1", "conversions?campaign=other": "",
+		"journal": "2", "journal?from=7d": "2", "journal?to=7d": "", "journal?campaign=acme": "",
 	} {
 		if _, header, _ := adminDo(t, srv, http.MethodGet, "/capture/export/"+path); header.Get(estimateHeader) != want {
 			t.Errorf("%s: estimated %q records, want %q", path, header.Get(estimateHeader), want)
 		}
 	}
 	out, _, err = runCommand(srv.URL, "check")
-	if err != nil || !strings.Contains(out, "checked: 1 click, 1 conversion, 1 journal entry, ") {
+	if err != nil || !strings.Contains(out, "checked: 1 click, 2 conversions, 2 journal entries, ") {
 		t.Errorf("%v: %s", err, out)
 	}
 	out, _, err = runCommand(srv.URL, "check", "--format", "json")
@@ -158,7 +160,7 @@ func TestExportEraseCheckCommands(t *testing.T) {
 		t.Errorf("%v: %s", err, out)
 	}
 	out, _, err = runCommand(srv.URL, "erase", id)
-	if err != nil || !strings.HasPrefix(out, "erased: the click, 1 conversion, 1 journal entry\n") {
+	if err != nil || !strings.HasPrefix(out, "erased: the click, 2 conversions, 2 journal entries\n") {
 		t.Errorf("%v: %s", err, out)
 	}
 	out, _, err = runCommand(srv.URL, "erase", id, "--format", "json")

@@ -6,12 +6,14 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/caddy-capture/caddy-capture/attribution"
 	"github.com/caddy-capture/caddy-capture/capture"
 	"github.com/caddy-capture/caddy-capture/capture/storetest/memstore"
 )
@@ -54,7 +56,7 @@ func TestCommands(t *testing.T) {
 		{"report --by source --format csv", []string{"source,clicks,", ",revenue_USD,cost_EUR,rate,profit_EUR,profit_USD,epc_USD\n", "'=news,1,0,1,0,1,0,0,12.50,0.12,100.00,-0.12,12.50,12.5000\n"}},
 		{"report --sort=-epc --limit 1 --format json", []string{`{"from":"20`, `"rows":[{"campaign":"acme","clicks":1`}},
 		{"report --by=", []string{"SUM    CLICKS", "total       1"}},
-		{"report --by= --format csv", []string{"sum,clicks,", "total,1,"}},
+		{"report --by= --format csv", []string{"clicks,bot_clicks,", "\n1,0,1,"}},
 		{"report --format json --from 1d", []string{`{"from":"20`, `"revenue":{"USD":"12.50"}`}},
 		{"conversions", []string{"CAMPAIGN  SOURCE  EVENT  TXID  STATUS    PAYOUT  CURRENCY", "acme      =news   sale   t1    approved   12.50  USD       " + id}},
 		{"conversions --status approved --format csv --limit 1", []string{"time,campaign,source,event,txid,status,payout,currency,click_id\n", ",acme,'=news,sale,t1,approved,12.50,USD," + id}},
@@ -217,6 +219,76 @@ func TestFollowConversionsCommand(t *testing.T) {
 	}
 }
 
+// TestZones wants the times of tables and CSV in the zone of --tz, those that are
+// followed too; JSON stays as it came.
+func TestZones(t *testing.T) {
+	t.Parallel()
+	at := timestamp{time.Date(2026, 7, 22, 22, 30, 0, 0, time.UTC)}
+	conversion := conversionAnswer{ID: "c1", Time: at, ClickTime: at, claimAnswer: claimAnswer{Event: "sale", Status: "approved"}}
+	data := func(v any) string {
+		text, err := json.Marshal(v)
+		if err != nil {
+			t.Error(err)
+		}
+		return string(text)
+	}
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var answer string
+		switch follows := r.Header.Get("Accept") == "text/event-stream"; {
+		case strings.HasPrefix(r.URL.Path, "/capture/clicks/"):
+			if r.URL.RawQuery != "" {
+				t.Errorf("asked with %v", r.URL)
+			}
+			answer = data(clickAnswer{clickFields: clickFields{ID: "x", Time: at}, Conversions: []conversionAnswer{conversion}})
+		case r.URL.Path == "/capture/report":
+			answer = data(attribution.Report{From: at.Time, To: at.Time})
+		case r.URL.Path == "/capture/journal" && follows:
+			answer = "data: " + data(entryAnswer{Seq: 1, Time: at}) + "\n\n"
+		case r.URL.Path == "/capture/journal":
+			answer = data(journalAnswer{Entries: []entryAnswer{{Seq: 1, Time: at}}})
+		case follows:
+			answer = "data: " + data(conversion) + "\n\n"
+		default:
+			answer = data(conversionsAnswer{Conversions: []conversionAnswer{conversion}})
+		}
+		_, _ = w.Write([]byte(answer))
+	}))
+	defer srv.Close()
+	times := regexp.MustCompile(`2026-07-2\d\S{9}(Z|[+-]\d\d:\d\d)`)
+	for _, command := range []string{"conversions", "conversions --follow", "journal", "journal -f", "click x", "report"} {
+		for args, want := range map[string]string{
+			"":                                     "2026-07-22T22:30:00Z",
+			" --tz UTC":                            "2026-07-22T22:30:00Z",
+			" --tz Europe/Berlin":                  "2026-07-23T00:30:00+02:00",
+			" --tz America/New_York --format csv":  "2026-07-22T18:30:00-04:00",
+			" --tz America/New_York --format json": "2026-07-22T22:30:00Z",
+			" --color always --tz Australia/Adelaide": "2026-07-23T08:00:00+09:30",
+		} {
+			out, _, err := runCommand(srv.URL, splitArgs(command+args)...)
+			if err != nil && !strings.Contains(err.Error(), "ended the stream") {
+				t.Errorf("%s%s: %v", command, args, err)
+			}
+			found := times.FindAllString(out, -1)
+			if len(found) == 0 && !(command == "report" && strings.Contains(args, "csv")) {
+				t.Errorf("%s%s shows no time:\n%s", command, args, out)
+			}
+			for _, got := range found {
+				if got != want {
+					t.Errorf("%s%s shows %s, want %s", command, args, got, want)
+				}
+			}
+			titles, row, _ := strings.Cut(out, "\n")
+			if command == "conversions --follow" && strings.HasSuffix(args, "Berlin") &&
+				strings.Index(titles, "STATUS") != strings.Index(row, "approved") {
+				t.Errorf("%s%s is not aligned:\n%s", command, args, out)
+			}
+		}
+		if _, _, err := runCommand(srv.URL, splitArgs(command+" --tz Middle/Earth")...); err == nil || !strings.Contains(err.Error(), `"Middle/Earth", which is no time zone`) {
+			t.Errorf("%s: got %v", command, err)
+		}
+	}
+}
+
 // Lines that are yet to come fit the terminal, too.
 func TestFollowFits(t *testing.T) {
 	t.Parallel()
@@ -228,12 +300,12 @@ func TestFollowFits(t *testing.T) {
 		left  string
 		row   []string
 	}{
-		{journalFollower, 0, "", journalRow(&entryAnswer{Seq: 1, Time: timestamp{testNow}, Outcome: "recorded", Detail: long})},
-		{journalFollower, 200, "", journalRow(&entryAnswer{Seq: 1234567, Time: timestamp{testNow}, Outcome: "quarantined", Detail: long})},
-		{journalFollower, 80, "currency detail event payout route status txid", journalRow(&entryAnswer{
-			Seq: 1, Time: timestamp{testNow}, Outcome: "recorded", Campaign: long, claimAnswer: claim})},
-		{conversionFollower, 200, "", conversionRow(&conversionAnswer{Time: timestamp{testNow}, Source: long, claimAnswer: claim})},
-		{conversionFollower, 80, "click id txid", conversionRow(&conversionAnswer{Time: timestamp{testNow}, Source: long, claimAnswer: claim})},
+		{journalFollower(time.UTC), 0, "", journalRow(&entryAnswer{Seq: 1, Time: timestamp{testNow}, Outcome: "recorded", Detail: long}, time.UTC)},
+		{journalFollower(time.UTC), 200, "", journalRow(&entryAnswer{Seq: 1234567, Time: timestamp{testNow}, Outcome: "quarantined", Detail: long}, time.UTC)},
+		{journalFollower(time.UTC), 80, "currency detail event payout route status txid", journalRow(&entryAnswer{
+			Seq: 1, Time: timestamp{testNow}, Outcome: "recorded", Campaign: long, claimAnswer: claim}, time.UTC)},
+		{conversionFollower(time.UTC), 200, "", conversionRow(&conversionAnswer{Time: timestamp{testNow}, Source: long, claimAnswer: claim}, time.UTC)},
+		{conversionFollower(time.UTC), 80, "click id txid", conversionRow(&conversionAnswer{Time: timestamp{testNow}, Source: long, claimAnswer: claim}, time.UTC)},
 	} {
 		base, left := tc.f.layout(tc.width)
 		if got := strings.Join(left, " "); got != tc.left {

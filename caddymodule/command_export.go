@@ -28,7 +28,7 @@ CSV or as JSON lines, as many as there are, as of one moment.
 JSON lines have everything, a conversion's history included. In CSV, sub-IDs
 and kept parameters are JSON in one cell, and a cell that a spreadsheet would
 take for a formula begins with an apostrophe. Requests in the journal have their
-secrets masked. Tests are left out of clicks and conversions.
+secrets masked. Tests are left out of clicks and conversions. Times are in UTC.
 
 With -o the file appears when it is complete, readable for you alone.
 ` + timeHelp,

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -28,30 +29,34 @@ type follower struct {
 	row    func(data []byte) ([]string, error)
 }
 
-var journalFollower = &follower{
-	what:   "the journal",
-	table:  journalTable(nil),
-	widths: []int{6, 20, 16, 15, 16, 16, 12, 8, 8, 8, 17, 0},
-	row: func(data []byte) ([]string, error) {
-		var e entryAnswer
-		if err := json.Unmarshal(data, &e); err != nil {
-			return nil, fmt.Errorf("reading an entry: %w", err)
-		}
-		return journalRow(&e), nil
-	},
+func journalFollower(loc *time.Location) *follower {
+	return &follower{
+		what:   "the journal",
+		table:  journalTable(nil, loc),
+		widths: []int{6, timeWidth(loc), 16, 15, 16, 16, 12, 8, 8, 8, 17, 0},
+		row: func(data []byte) ([]string, error) {
+			var e entryAnswer
+			if err := json.Unmarshal(data, &e); err != nil {
+				return nil, fmt.Errorf("reading an entry: %w", err)
+			}
+			return journalRow(&e, loc), nil
+		},
+	}
 }
 
-var conversionFollower = &follower{
-	what:   "the conversions",
-	table:  conversionTable(nil),
-	widths: []int{20, 16, 16, 12, 17, 8, 8, 8, 26},
-	row: func(data []byte) ([]string, error) {
-		var c conversionAnswer
-		if err := json.Unmarshal(data, &c); err != nil {
-			return nil, fmt.Errorf("reading a conversion: %w", err)
-		}
-		return conversionRow(&c), nil
-	},
+func conversionFollower(loc *time.Location) *follower {
+	return &follower{
+		what:   "the conversions",
+		table:  conversionTable(nil, loc),
+		widths: []int{timeWidth(loc), 16, 16, 12, 17, 8, 8, 8, 26},
+		row: func(data []byte) ([]string, error) {
+			var c conversionAnswer
+			if err := json.Unmarshal(data, &c); err != nil {
+				return nil, fmt.Errorf("reading a conversion: %w", err)
+			}
+			return conversionRow(&c, loc), nil
+		},
+	}
 }
 
 // follow shows a live stream as it comes. That it ends is an error: only an

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
@@ -80,7 +81,7 @@ func printHealth(cmd *cobra.Command, h *healthAnswer, body []byte) error {
 		if t == nil {
 			return ""
 		}
-		return cellTime(*t)
+		return cellTime(*t, time.UTC)
 	}
 	rows := [][]string{
 		{"state", h.State}, {"why", h.Why}, {"since", when(h.Since)},

@@ -4,6 +4,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -16,7 +17,8 @@ func journalCommand() *cobra.Command {
 		Short: "Lists postbacks and what became of each, newest first",
 		Long: `
 Lists authentic postbacks and what became of each, newest first. The request as
-it arrived, with its secrets masked, is in --format json.
+it arrived, with its secrets masked, is in --format json, where times are in UTC;
+tables and CSV have them in the zone of --tz.
 
 With --follow it shows the last entries and then each new one as it comes,
 until it is interrupted; --format json then writes one entry a line.
@@ -42,26 +44,30 @@ until it is interrupted; --format json then writes one entry a line.
 }
 
 func runJournal(cmd *cobra.Command, _ []string) error {
+	loc, err := zone(cmd)
+	if err != nil {
+		return err
+	}
 	q := query(cmd, "outcome", "reason", "route", "campaign", "from", "to", "tz", "limit", "after")
 	if on, _ := cmd.Flags().GetBool("open"); on {
 		q.Set("open", "1")
 	}
 	if on, _ := cmd.Flags().GetBool("follow"); on {
-		return follow(cmd, "/capture/journal", q, journalFollower)
+		return follow(cmd, "/capture/journal", q, journalFollower(loc))
 	}
 	return show(cmd, "/capture/journal", q, func(r io.Reader, format string) error {
 		var answer journalAnswer
 		if err := readAnswer(r, &answer); err != nil {
 			return err
 		}
-		if err := journalTable(answer.Entries).print(cmd, format, "no entries"); err != nil || answer.Next == 0 {
+		if err := journalTable(answer.Entries, loc).print(cmd, format, "no entries"); err != nil || answer.Next == 0 {
 			return err
 		}
 		return more(cmd, strconv.FormatUint(answer.Next, 10))
 	})
 }
 
-func journalTable(entries []entryAnswer) *table {
+func journalTable(entries []entryAnswer, loc *time.Location) *table {
 	t := &table{columns: []column{
 		{title: "seq", number: true},
 		{title: "time", id: true, style: dimStyle},
@@ -77,12 +83,12 @@ func journalTable(entries []entryAnswer) *table {
 		{title: "detail", rank: 3},
 	}}
 	for i := range entries {
-		t.rows = append(t.rows, journalRow(&entries[i]))
+		t.rows = append(t.rows, journalRow(&entries[i], loc))
 	}
 	return t
 }
 
-func journalRow(e *entryAnswer) []string {
+func journalRow(e *entryAnswer, loc *time.Location) []string {
 	outcome := string(e.Outcome)
 	switch {
 	case e.Test:
@@ -91,7 +97,7 @@ func journalRow(e *entryAnswer) []string {
 		outcome += " (resolved)"
 	}
 	return []string{
-		strconv.FormatUint(e.Seq, 10), cellTime(e.Time), e.Route, outcome, string(e.Reason), e.Campaign,
+		strconv.FormatUint(e.Seq, 10), cellTime(e.Time, loc), e.Route, outcome, string(e.Reason), e.Campaign,
 		e.Event, e.Status, e.Payout, e.Currency, e.TxID, withNotes(e.Detail, e.Notes),
 	}
 }

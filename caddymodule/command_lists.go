@@ -26,7 +26,21 @@ func addRange(cmd *cobra.Command, what string) {
 	f := cmd.Flags()
 	f.String("from", "", "Only "+what+" from this time on")
 	f.String("to", "", "Only "+what+" before this time")
-	f.String("tz", "UTC", "Time zone of days, hours and months, like Europe/Berlin")
+	f.String("tz", "UTC", "Time zone of days, hours and months, and of times in tables, like Europe/Berlin")
+}
+
+// zone is the time zone of --tz, in which a table or CSV has its times; JSON
+// comes as Caddy sent it, in UTC.
+func zone(cmd *cobra.Command) (*time.Location, error) {
+	name := flagString(cmd, "tz")
+	if name == "" {
+		return time.UTC, nil
+	}
+	loc, err := time.LoadLocation(name)
+	if err != nil || name == "Local" {
+		return nil, fmt.Errorf("--tz is %q, which is no time zone: use an IANA name like Europe/Berlin or UTC", name)
+	}
+	return loc, nil
 }
 
 func conversionsCommand() *cobra.Command {
@@ -36,7 +50,8 @@ func conversionsCommand() *cobra.Command {
 			"[--status <status>] [--tz <zone>] [--limit <n>] [--follow] [--format table|csv|json]",
 		Short: "Lists conversions, newest first",
 		Long: `
-Lists conversions, newest first. Their whole history is in --format json.
+Lists conversions, newest first. Their whole history is in --format json, where
+times are in UTC; tables and CSV have them in the zone of --tz.
 
 With --follow it shows the last conversions and then, until it is interrupted,
 each one that is recorded or changes, as it is from then on; --format json then
@@ -48,19 +63,23 @@ writes one conversion a line.
   caddy capture conversions --follow`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			loc, err := zone(cmd)
+			if err != nil {
+				return err
+			}
 			q := query(cmd, "from", "to", "tz", "campaign", "source", "event", "status", "limit", "after")
 			if on, _ := cmd.Flags().GetBool("test"); on {
 				q.Set("test", "1")
 			}
 			if on, _ := cmd.Flags().GetBool("follow"); on {
-				return follow(cmd, "/capture/conversions", q, conversionFollower)
+				return follow(cmd, "/capture/conversions", q, conversionFollower(loc))
 			}
 			return show(cmd, "/capture/conversions", q, func(r io.Reader, format string) error {
 				var answer conversionsAnswer
 				if err := readAnswer(r, &answer); err != nil {
 					return err
 				}
-				if err := conversionTable(answer.Conversions).print(cmd, format, "no conversions"); err != nil {
+				if err := conversionTable(answer.Conversions, loc).print(cmd, format, "no conversions"); err != nil {
 					return err
 				}
 				return more(cmd, answer.Next)
@@ -90,7 +109,7 @@ func more(cmd *cobra.Command, next string) error {
 	return err
 }
 
-func conversionTable(conversions []conversionAnswer) *table {
+func conversionTable(conversions []conversionAnswer, loc *time.Location) *table {
 	t := &table{columns: []column{
 		{title: "time", id: true, style: dimStyle},
 		{title: "campaign"},
@@ -103,51 +122,65 @@ func conversionTable(conversions []conversionAnswer) *table {
 		{title: "click id", id: true, rank: 4},
 	}}
 	for i := range conversions {
-		t.rows = append(t.rows, conversionRow(&conversions[i]))
+		t.rows = append(t.rows, conversionRow(&conversions[i], loc))
 	}
 	return t
 }
 
-func conversionRow(c *conversionAnswer) []string {
+func conversionRow(c *conversionAnswer, loc *time.Location) []string {
 	return []string{
-		cellTime(c.Time), c.Campaign, c.Source, c.Event, c.TxID, c.Status, c.Payout, c.Currency, c.ClickID,
+		cellTime(c.Time, loc), c.Campaign, c.Source, c.Event, c.TxID, c.Status, c.Payout, c.Currency, c.ClickID,
 	}
 }
 
-func cellTime(t timestamp) string {
+// cellTime writes a time with its distance to UTC, or Z in UTC itself.
+func cellTime(t timestamp, loc *time.Location) string {
 	if t.IsZero() {
 		return ""
 	}
-	return t.UTC().Format(time.RFC3339)
+	return t.In(loc).Format(time.RFC3339)
+}
+
+// timeWidth is how wide a time is in a zone.
+func timeWidth(loc *time.Location) int {
+	if loc == time.UTC {
+		return len("2006-01-02T15:04:05Z")
+	}
+	return len("2006-01-02T15:04:05+07:00")
 }
 
 func clickCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		DisableFlagsInUseLine: true,
-		Use:                   "click <id> [--format table|csv|json]",
+		Use:                   "click <id> [--tz <zone>] [--format table|csv|json]",
 		Short:                 "Shows one click and its conversions",
 		Long: `
 Shows everything that is kept of one click, and its conversions. The click ID
-is taken in letters of any case.`,
+is taken in letters of any case. Times are in the zone of --tz, in JSON in UTC.`,
 		Example: `  caddy capture click 2g8l1c0v9k4t5r6o7n3mabcde4`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			loc, err := zone(cmd)
+			if err != nil {
+				return err
+			}
 			return show(cmd, "/capture/clicks/"+url.PathEscape(args[0]), nil, func(r io.Reader, format string) error {
 				var answer clickAnswer
 				if err := readAnswer(r, &answer); err != nil {
 					return err
 				}
-				return printClick(cmd, &answer, format)
+				return printClick(cmd, &answer, format, loc)
 			})
 		},
 	}
+	cmd.Flags().String("tz", "UTC", "Time zone of times in tables, like Europe/Berlin")
 	addFormat(cmd, formatTable, formatCSV, formatJSON)
 	return cmd
 }
 
-func printClick(cmd *cobra.Command, a *clickAnswer, format string) error {
+func printClick(cmd *cobra.Command, a *clickAnswer, format string, loc *time.Location) error {
 	out := cmd.OutOrStdout()
-	rows := clickRows(a)
+	rows := clickRows(a, loc)
 	if format == formatCSV {
 		return writeCSV(out, append([][]string{{"field", "value"}}, rows...))
 	}
@@ -171,13 +204,13 @@ func printClick(cmd *cobra.Command, a *clickAnswer, format string) error {
 	if _, err := fmt.Fprintln(out); err != nil {
 		return err
 	}
-	return conversionTable(a.Conversions).print(cmd, format, "")
+	return conversionTable(a.Conversions, loc).print(cmd, format, "")
 }
 
 // clickRows lists what is known of a click as names and values.
-func clickRows(a *clickAnswer) [][]string {
+func clickRows(a *clickAnswer, loc *time.Location) [][]string {
 	rows := [][]string{
-		{"id", a.ID}, {"time", cellTime(a.Time)}, {"campaign", a.Campaign}, {"source", a.Source},
+		{"id", a.ID}, {"time", cellTime(a.Time, loc)}, {"campaign", a.Campaign}, {"source", a.Source},
 	}
 	for _, name := range slices.Sorted(maps.Keys(a.Subs)) {
 		rows = append(rows, []string{"sub." + name, a.Subs[name]})

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strconv"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -34,6 +32,9 @@ revenue less the cost, and epc is what a click earned.
 --lag adds how long after their clicks the conversions came: half of them
 within the median, nine tenths within the other. CSV has them in seconds.
 
+CSV has the same columns as on the pages: named as in the JSON, where the members
+that lead to a figure and the currency are joined by _ (converted_revenue_EUR).
+
 Dimensions are campaign, source, sub.<name>, event, destination, hour, day and
 month; several are separated by commas. An empty --by shows the total only.
 
@@ -41,7 +42,8 @@ month; several are separated by commas. An empty --by shows the total only.
 one currency or a converted total); with a - in front the order falls. --limit
 shows the first rows only; the total remains that of all.
 
-Without --from and --to the report is of the last 30 days including today.
+Without --from and --to the report is of the last 30 days including today. A
+report has 200,000 rows at most.
 ` + timeHelp,
 		Example: `  caddy capture report
   caddy capture report --by source --from this-month --sort -profit --limit 10
@@ -115,24 +117,26 @@ func printReport(cmd *cobra.Command, report *attribution.Report, lag bool) error
 		_, err = out.Write(append(data, '\n'))
 		return err
 	}
-	t := reportTable(report, format == formatCSV)
-	t.addExtras(report, lag, format == formatCSV)
 	if format == formatCSV {
+		t := reportTable(report, programColumns(report, lag))
 		if len(report.By) == 0 {
-			t.rows = [][]string{t.total}
+			t.dropSum()
 		}
 		return t.print(cmd, format, "")
 	}
-	if _, err := fmt.Fprintf(out, "From %s to %s\n\n",
-		report.From.Format(time.RFC3339), report.To.Format(time.RFC3339)); err != nil {
+	loc, err := zone(cmd)
+	if err != nil {
 		return err
 	}
-	return t.print(cmd, format, "")
+	if _, err := fmt.Fprintf(out, "From %s to %s\n\n",
+		cellTime(timestamp{report.From}, loc), cellTime(timestamp{report.To}, loc)); err != nil {
+		return err
+	}
+	return reportTable(report, peopleColumns(report, lag)).print(cmd, format, "")
 }
 
-// reportTable lays a report out, with columns of its own for each currency.
-// Programs get figures without signs.
-func reportTable(r *attribution.Report, programs bool) *table {
+// reportTable lays a report out. Without dimensions the total says it all.
+func reportTable(r *attribution.Report, columns []reportColumn) *table {
 	t := &table{}
 	for _, name := range r.By {
 		t.columns = append(t.columns, column{title: name})
@@ -140,104 +144,30 @@ func reportTable(r *attribution.Report, programs bool) *table {
 	if len(r.By) == 0 {
 		t.columns = append(t.columns, column{title: "sum"})
 	}
-	columns := figureColumns(r, programs)
 	for i := range columns {
 		t.columns = append(t.columns, columns[i].column)
 	}
-	cells := func(keys []string, c *attribution.Counts) []string {
-		row := slices.Clone(keys)
+	cells := func(keys []string, row *attribution.Row) []string {
+		line := slices.Clone(keys)
 		for i := range columns {
-			row = append(row, columns[i].cell(c))
+			line = append(line, columns[i].cell(row))
 		}
-		return row
+		return line
 	}
-	if len(r.By) > 0 { // else the total says it all
+	if len(r.By) > 0 {
 		for i := range r.Rows {
-			t.rows = append(t.rows, cells(r.Rows[i].Keys, &r.Rows[i].Counts))
+			t.rows = append(t.rows, cells(r.Rows[i].Keys, &r.Rows[i]))
 		}
 	}
 	keys := make([]string, max(1, len(r.By)))
 	keys[0] = "total"
-	t.total = cells(keys, &r.Total)
+	t.total = cells(keys, &attribution.Row{Counts: r.Total, Extra: r.TotalExtra})
 	return t
 }
 
-// figureColumn is a column that follows from the counts of a row.
-type figureColumn struct {
-	column
-	cell func(*attribution.Counts) string
-}
-
-// figureColumns are the counts, the money and what follows from them.
-func figureColumns(r *attribution.Report, programs bool) []figureColumn {
-	count := func(title string, spare bool, rank int, of func(*attribution.Counts) int64) figureColumn {
-		return figureColumn{
-			column{title: title, number: true, spare: spare, rank: rank},
-			func(c *attribution.Counts) string { return strconv.FormatInt(of(c), 10) },
-		}
-	}
-	columns := []figureColumn{
-		count("clicks", false, 0, func(c *attribution.Counts) int64 { return c.Clicks }),
-		count("bot clicks", true, 9, func(c *attribution.Counts) int64 { return c.BotClicks }),
-		count("conversions", false, 0, func(c *attribution.Counts) int64 { return c.Conversions }),
-		count("pending", true, 8, func(c *attribution.Counts) int64 { return c.Pending }),
-		count("approved", false, 5, func(c *attribution.Counts) int64 { return c.Approved }),
-		count("rejected", true, 7, func(c *attribution.Counts) int64 { return c.Rejected }),
-		count("reversed", true, 6, func(c *attribution.Counts) int64 { return c.Reversed }),
-	}
-	revenue := r.Currencies(func(c *attribution.Counts) attribution.Totals { return c.Revenue })
-	cost := r.Currencies(func(c *attribution.Counts) attribution.Totals { return c.Cost })
-	money := func(title string, rank int, currency attribution.Currency, of func(*attribution.Counts) attribution.Totals) {
-		columns = append(columns, figureColumn{
-			column{title: title + " " + string(currency), number: true, rank: rank},
-			func(c *attribution.Counts) string {
-				return attribution.Money{Amount: of(c)[currency], Currency: currency}.Format()
-			},
-		})
-	}
-	for _, currency := range revenue {
-		money("revenue", 0, currency, func(c *attribution.Counts) attribution.Totals { return c.Revenue })
-	}
-	for _, currency := range cost {
-		money("cost", 3, currency, func(c *attribution.Counts) attribution.Totals { return c.Cost })
-	}
-	columns = append(columns, figureColumn{
-		column{title: "rate", number: true, rank: 2}, func(c *attribution.Counts) string { return rateCell(c, programs) },
-	})
-	if len(cost) > 0 {
-		for _, currency := range union(revenue, cost) {
-			money("profit", 1, currency, (*attribution.Counts).Profit)
-		}
-	}
-	for _, currency := range revenue {
-		columns = append(columns, figureColumn{
-			column{title: "epc " + string(currency), number: true, rank: 4},
-			func(c *attribution.Counts) string {
-				if c.Clicks <= 0 {
-					return ""
-				}
-				return c.EPC()[currency].Fixed(attribution.EPCDigits(currency))
-			},
-		})
-	}
-	return columns
-}
-
-// rateCell is empty where there are no clicks.
-func rateCell(c *attribution.Counts, programs bool) string {
-	percent, ok := c.Rate()
-	if !ok {
-		return ""
-	}
-	text := percent.Fixed(attribution.RateDigits())
-	if !programs {
-		text += "%"
-	}
-	return text
-}
-
-func union(a, b []attribution.Currency) []attribution.Currency {
-	all := slices.Concat(a, b)
-	slices.Sort(all)
-	return slices.Compact(all)
+// dropSum makes the total the one row, without a name in front: for programs
+// a report without dimensions has figures only.
+func (t *table) dropSum() {
+	t.columns = t.columns[1:]
+	t.rows = [][]string{t.total[1:]}
 }

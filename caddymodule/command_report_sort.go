@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/caddy-capture/caddy-capture/attribution"
+	"github.com/caddy-capture/caddy-capture/caddymodule/sheet"
 )
 
 // sortReport puts the rows in the order of a column, named as in CSV or as on
@@ -16,11 +17,12 @@ import (
 // Rows that have nothing there come last.
 func sortReport(r *attribution.Report, by string, lag bool) error {
 	name, falling := strings.CutPrefix(by, "-")
-	t := &table{}
-	if len(r.By) > 0 {
-		t = reportTable(r, true)
-		t.addExtras(r, lag, true)
+	for _, c := range sheet.ForPrograms(r, lag) {
+		if c.Key == name {
+			name = c.Name
+		}
 	}
+	t := reportTable(r, programColumns(r, lag))
 	col, err := t.find(name)
 	if err != nil {
 		return err

@@ -110,31 +110,37 @@ func formatOfFile(name string) string {
 	return formatCSV
 }
 
-// counter shows the progress of an answer by what Caddy estimates of it:
-// records, where it is text, or bytes.
+// counter shows the progress of an answer: of its bytes where their number is
+// known or estimated, else of its records, with what Caddy estimates of them.
 type counter struct {
 	bar   *progress
 	total int64
-	lines bool
+	unit  unit
 }
 
 func newCounter(resp *http.Response, bar *progress) *counter {
 	c := &counter{bar: bar, total: max(0, resp.ContentLength)}
-	if n, err := strconv.ParseInt(resp.Header.Get(estimateHeader), 10, 64); err == nil && c.total == 0 {
-		c.total, bar.about = n, true
-		kind := resp.Header.Get("Content-Type")
-		c.lines = kind != typeBinary
-		if kind == typeCSV {
-			c.total++ // the names of the columns
+	if c.total == 0 {
+		switch resp.Header.Get("Content-Type") {
+		case typeCSV:
+			c.unit = unitRows
+		case typeJSONLines:
+			c.unit = unitLines
 		}
-		bar.bytes = !c.lines
+		if n, err := strconv.ParseInt(resp.Header.Get(estimateHeader), 10, 64); err == nil {
+			c.total, bar.about = n, true
+			if c.unit == unitRows {
+				c.total++ // the names of the columns
+			}
+		}
 	}
+	bar.bytes = c.unit == unitBytes
 	return c
 }
 
 // copy returns how many bytes it has copied.
 func (c *counter) copy(w io.Writer, r io.Reader) (int64, error) {
-	from := &countingReader{r: r, lines: c.lines, read: func(n int64) { c.bar.set(n, c.total) }}
+	from := &countingReader{r: r, unit: c.unit, read: func(n int64) { c.bar.set(n, c.total) }}
 	n, err := io.Copy(w, from)
 	if err != nil {
 		c.bar.clear()

@@ -119,21 +119,52 @@ func (p *progress) amount(n int64) string {
 	return humanize.Comma(n)
 }
 
-// countingReader tells how much was read of it, in bytes or in lines.
+// countingReader tells how much was read of it, in bytes or in records.
 type countingReader struct {
-	r     io.Reader
-	n     int64
-	lines bool
-	read  func(n int64)
+	r    io.Reader
+	n    int64
+	unit unit
+	read func(n int64)
+
+	quoted bool // in a cell that may have lines of its own
 }
+
+// unit is what is counted.
+type unit int
+
+const (
+	unitBytes unit = iota
+	unitLines      // of JSON
+	unitRows       // of CSV
+)
 
 func (c *countingReader) Read(b []byte) (int, error) {
 	n, err := c.r.Read(b)
-	if c.lines {
+	switch c.unit {
+	case unitLines:
 		c.n += int64(bytes.Count(b[:n], []byte{'\n'}))
-	} else {
+	case unitRows:
+		c.n += c.rows(b[:n])
+	default:
 		c.n += int64(n)
 	}
 	c.read(c.n)
 	return n, err
+}
+
+// rows counts the ends of rows. A postback's body can have line breaks, which
+// stand between quotes; a quote itself is written twice there.
+func (c *countingReader) rows(b []byte) (n int64) {
+	for {
+		i := bytes.IndexAny(b, "\"\n")
+		if i < 0 {
+			return n
+		}
+		if b[i] == '"' {
+			c.quoted = !c.quoted
+		} else if !c.quoted {
+			n++
+		}
+		b = b[i+1:]
+	}
 }

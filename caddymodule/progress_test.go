@@ -77,7 +77,10 @@ func TestProgressOfAnswers(t *testing.T) {
 		{"2", typeCSV, -1, "id\na\nb\n", "\rexporting  100%  3 of about 3"},
 		{"3", typeBinary, -1, "xy", "\rexporting   66%  2 B of about 3 B"},
 		{"1", typeCSV, -1, "id\na\nb\n", "\rexporting  3"}, // a bad estimate
-		{"", typeCSV, -1, "id\n", "\rexporting  3 B"},
+		{"", typeCSV, -1, "id\n", "\rexporting  1"},
+		{"1", typeCSV, -1, "id,body\n1,\"a\n\"\"b\n\"\n", "\rexporting  100%  2 of about 2"}, // a body of lines
+		{"2", typeJSONLines, -1, "{}\n{\"a\":\"\\\"\"}\n", "\rexporting  100%  2 of about 2"},
+		{"", typeBinary, -1, "xy", "\rexporting  2 B"},
 		{"9", typeBinary, 4, "wxyz", "\rexporting  100%  4 B of 4 B"},
 	} {
 		var out, to bytes.Buffer

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddy-capture/caddy-capture/attribution"
 )
@@ -51,7 +52,7 @@ acme      newsletter     1200           0           12        0        11       
 shoes     \x1b[31mred       0           5            0        0         0         0         0          900         0.00      0.00               0.00         900        0.00
 total                    1200           5           12        0        11         0         1          900       137.50      1.20  1.00%       -1.20         900      137.50     0.75   0.1146
 `
-	if got := "\n" + tableText(t, reportTable(sampleReport(t), false), look{}); got != want {
+	if got := "\n" + tableText(t, reportTable(sampleReport(t), peopleColumns(sampleReport(t), false)), look{}); got != want {
 		t.Errorf("got%swant%s", got, want)
 	}
 }
@@ -64,11 +65,11 @@ func TestTablesFit(t *testing.T) {
 	claim := claimAnswer{Event: "purchase", TxID: strings.Repeat("tx", 20), Status: "approved", Payout: "1234.50", Currency: "USD"}
 	conversions := conversionTable([]conversionAnswer{{
 		Time: at, Campaign: "шубы и шапки", Source: "ニュースレター 🗞️", ClickID: strings.Repeat("x", 26), claimAnswer: claim,
-	}})
+	}}, time.UTC)
 	journal := journalTable([]entryAnswer{
 		{Seq: 123456, Time: at, Route: "/postback/network", Outcome: "recorded", Campaign: "acme", claimAnswer: claim},
 		{Seq: 123457, Time: at, Route: "/postback/network", Outcome: "quarantined", Reason: "unresolved_macro", Detail: strings.Repeat("why ", 50)},
-	})
+	}, time.UTC)
 	for _, tc := range []struct {
 		name  string
 		table *table
@@ -76,9 +77,9 @@ func TestTablesFit(t *testing.T) {
 		keeps string // titles that are not to be missed
 		left  string
 	}{
-		{"report", reportTable(report, false), 200, "CAMPAIGN SOURCE CLICKS APPROVED EPC", ""},
-		{"report", reportTable(report, false), 120, "CAMPAIGN SOURCE CLICKS REVENUE RATE PROFIT", "approved bot clicks epc JPY epc USD reversed"},
-		{"report", reportTable(report, false), 80, "CAMPAIGN SOURCE CLICKS CONVERSIONS REVENUE",
+		{"report", reportTable(report, peopleColumns(report, false)), 200, "CAMPAIGN SOURCE CLICKS APPROVED EPC", ""},
+		{"report", reportTable(report, peopleColumns(report, false)), 120, "CAMPAIGN SOURCE CLICKS REVENUE RATE PROFIT", "approved bot clicks epc JPY epc USD reversed"},
+		{"report", reportTable(report, peopleColumns(report, false)), 80, "CAMPAIGN SOURCE CLICKS CONVERSIONS REVENUE",
 			"approved bot clicks cost EUR epc JPY epc USD profit EUR profit JPY profit USD rate reversed"},
 		{"conversions", conversions, 200, "TIME CAMPAIGN SOURCE EVENT TXID STATUS PAYOUT CURRENCY CLICK", ""},
 		{"conversions", conversions, 80, "TIME CAMPAIGN SOURCE STATUS PAYOUT CURRENCY", "click id txid"},
@@ -108,7 +109,7 @@ func TestTablesFit(t *testing.T) {
 		}
 	}
 	// What cannot be made to fit is written whole.
-	if got := tableText(t, reportTable(report, false), look{width: 10}); !strings.Contains(got, "137.50") {
+	if got := tableText(t, reportTable(report, peopleColumns(report, false)), look{width: 10}); !strings.Contains(got, "137.50") {
 		t.Errorf("in 10:\n%s", got)
 	}
 }
@@ -116,7 +117,8 @@ func TestTablesFit(t *testing.T) {
 func TestReportCSV(t *testing.T) {
 	t.Parallel()
 	var buf bytes.Buffer
-	if err := reportTable(sampleReport(t), true).writeCSV(&buf); err != nil {
+	r := sampleReport(t)
+	if err := reportTable(r, programColumns(r, false)).writeCSV(&buf); err != nil {
 		t.Fatal(err)
 	}
 	want := "campaign,source,clicks,bot_clicks,conversions,pending,approved,rejected,reversed,revenue_JPY,revenue_USD,cost_EUR," +
@@ -153,6 +155,7 @@ func TestSortReport(t *testing.T) {
 		"revenue.jpy": "acme last shoes",
 		"-cost":       "acme shoes last", // one currency
 		"Bot clicks":  "acme last shoes",
+		"-bots":       "shoes acme last", // as in the address of a page
 	} {
 		r := sample()
 		if err := sortReport(r, by, false); err != nil || names(r) != want {

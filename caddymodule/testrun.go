@@ -41,8 +41,8 @@ const maxTestRequest = 16 << 10
 // adminTest answers POST /capture/test: it sends clicks and postbacks through
 // the live servers and reports each step as a line of JSON as it is done.
 func adminTest(c *adminCall) error {
-	if p := readParams(c.r, c.now); p.err != nil {
-		return badRequest(p.err)
+	if p := readParams(c.r, c.now); p.Err() != nil {
+		return badRequest(p.Err())
 	}
 	var want testRequest
 	body := http.MaxBytesReader(c.w, c.r.Body, maxTestRequest)

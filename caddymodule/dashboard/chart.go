@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/caddy-capture/caddy-capture/attribution"
+	"github.com/caddy-capture/caddy-capture/caddymodule/sheet"
 )
 
 // Bounds of a plot.
@@ -84,10 +85,10 @@ func stepFor(from, to time.Time) string {
 
 // chartMetric is the column to be plotted: the one asked for if it is there,
 // else the one by which the table is sorted, else the clicks.
-func chartMetric(v *view, r *attribution.Report) *column {
+func chartMetric(v *view, r *attribution.Report) *sheet.Column {
 	columns := columnsOf(r)
 	for _, key := range []string{v.Metric, strings.TrimPrefix(v.Sort, "-")} {
-		if i := slices.IndexFunc(columns, func(c *column) bool { return c.Key == key }); i >= 0 {
+		if i := slices.IndexFunc(columns, func(c *sheet.Column) bool { return c.Key == key }); i >= 0 {
 			return columns[i]
 		}
 	}
@@ -97,7 +98,7 @@ func chartMetric(v *view, r *attribution.Report) *column {
 // makeChart makes a plot of the rows of a report by the dimensions of which
 // one is step. Each combination of the others is a series; those with the most
 // are shown, and only those are laid out.
-func makeChart(ctx context.Context, r *attribution.Report, by []string, step string, metric *column, v *view) (*chart, error) {
+func makeChart(ctx context.Context, r *attribution.Report, by []string, step string, metric *sheet.Column, v *view) (*chart, error) {
 	ch := &chart{Metric: metric.Key, Title: metric.Title, Step: step, TZ: v.loc.String(), Unit: unitOf(metric.Key)}
 	at := slices.Index(by, step)
 	index := make(map[string]int)
@@ -129,9 +130,9 @@ func makeChart(ctx context.Context, r *attribution.Report, by []string, step str
 		}
 		s.Label = seriesLabel(slices.Delete(slices.Clone(row.Keys), at, at+1))
 		n, known := index[row.Keys[at]]
-		if f, ok := metric.of(row); known && ok {
-			number := number(f.text)
-			s.Points[n], s.Texts[n] = &number, grouped(f.text)
+		if f, ok := metric.Of(row); known && ok {
+			number := number(f.Text)
+			s.Points[n], s.Texts[n] = &number, grouped(f.Text)
 		}
 	}
 	return ch, nil
@@ -142,7 +143,7 @@ const ctxRows = 4096
 
 // largestSeries returns the keys of the series with the most, which are few, and
 // how many others there are.
-func largestSeries(ctx context.Context, r *attribution.Report, at int, metric *column, index map[string]int) (keys []string, more int, err error) {
+func largestSeries(ctx context.Context, r *attribution.Report, at int, metric *sheet.Column, index map[string]int) (keys []string, more int, err error) {
 	sums := make(map[string]attribution.Amount)
 	var key []byte
 	for i := range r.Rows {
@@ -156,8 +157,8 @@ func largestSeries(ctx context.Context, r *attribution.Report, at int, metric *c
 			keys = append(keys, string(key))
 		}
 		if _, known := index[row.Keys[at]]; known {
-			if f, ok := metric.of(row); ok {
-				sum = sum.Add(f.amount)
+			if f, ok := metric.Of(row); ok {
+				sum = sum.Add(f.Amount)
 			}
 		}
 		sums[string(key)] = sum
@@ -198,7 +199,7 @@ func seriesLabel(keys []string) string {
 func newSeries(label string, n int, metric string) *series {
 	s := &series{Label: label, Points: make([]*number, n), Texts: make([]string, n)}
 	for i := range n {
-		if metric == rateKey || strings.Contains(metric, "epc.") {
+		if metric == sheet.RateKey || strings.Contains(metric, "epc.") {
 			s.Texts[i] = "\u2013"
 			continue
 		}
@@ -305,7 +306,7 @@ func stepTime(step, label string, loc *time.Location) (time.Time, bool) {
 // unitOf is what the figures of a column are in: a currency, percent, or
 // nothing.
 func unitOf(key string) string {
-	if key == rateKey {
+	if key == sheet.RateKey {
 		return "%"
 	}
 	if _, currency, ok := strings.Cut(key, "."); ok {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/caddy-capture/caddy-capture/attribution"
+	"github.com/caddy-capture/caddy-capture/caddymodule/sheet"
 	"github.com/caddy-capture/caddy-capture/capture"
 )
 
@@ -140,7 +141,7 @@ func TestSeriesApart(t *testing.T) {
 	const hour = "2026-11-20T10:00:00Z"
 	r := hourly([3]string{"a / b", "c", hour}, [3]string{"a", "b / c", hour}, [3]string{"(none)", "", hour}, [3]string{"", "(none)", hour})
 	v := viewOf(t, "by=campaign,source,hour&from=today", noon)
-	ch, err := makeChart(t.Context(), r, r.By, "hour", countColumns[0], v)
+	ch, err := makeChart(t.Context(), r, r.By, "hour", sheet.Counts[0], v)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,7 +167,7 @@ func TestManySeries(t *testing.T) {
 	v := viewOf(t, "by=campaign,source,hour&from=30d", noon)
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	ch, err := makeChart(t.Context(), r, r.By, "hour", countColumns[0], v)
+	ch, err := makeChart(t.Context(), r, r.By, "hour", sheet.Counts[0], v)
 	runtime.ReadMemStats(&after)
 	if err != nil || len(ch.Series) != maxSeries || ch.More != len(keys)-maxSeries {
 		t.Fatalf("%v, %d series, %d more", err, len(ch.Series), ch.More)
@@ -182,7 +183,7 @@ func TestManySeries(t *testing.T) {
 	}
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := makeChart(gone, r, r.By, "hour", countColumns[0], v); !errors.Is(err, context.Canceled) {
+	if _, err := makeChart(gone, r, r.By, "hour", sheet.Counts[0], v); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/caddy-capture/caddy-capture/caddymodule/asked"
 	"github.com/caddy-capture/caddy-capture/capture"
 	"github.com/caddy-capture/caddy-capture/capture/clickid"
 )
@@ -40,14 +41,14 @@ type conversionRow struct {
 // click answers /clicks/<id>.
 func (h *Handler) click(c *call, given string) error {
 	p := readParams(c.r.URL.Query(), c.now, "tz")
-	c.zone(p.zone(), p.loc)
-	if p.err != nil {
-		return p.err
+	c.zone(p.zone(), p.Loc)
+	if err := p.refusal(); err != nil {
+		return err
 	}
 	ref, err := h.src.DecodeClick(given)
 	if err != nil {
 		return &problem{http.StatusBadRequest, "This is no click ID of ours", fmt.Sprintf(
-			"%q cannot be read: %v. A click ID has to be whole and unchanged.", clip(given), err)}
+			"%q cannot be read: %v. A click ID has to be whole and unchanged.", asked.Clip(given), err)}
 	}
 	reader, err := h.src.Reader()
 	if err != nil {

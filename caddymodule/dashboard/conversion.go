@@ -41,9 +41,9 @@ type chapter struct {
 // conversion answers /conversions/<id>.
 func (h *Handler) conversion(c *call, given string) error {
 	p := readParams(c.r.URL.Query(), c.now, "tz")
-	c.zone(p.zone(), p.loc)
-	if p.err != nil {
-		return p.err
+	c.zone(p.zone(), p.Loc)
+	if err := p.refusal(); err != nil {
+		return err
 	}
 	id, err := attribution.ParseConversionID(given)
 	if err != nil {

@@ -181,11 +181,11 @@ func (c *call) redirect(to string) error {
 func (h *Handler) find(c *call) error {
 	p := readParams(c.r.URL.Query(), c.now, "id", "tz")
 	tz := p.zone()
-	if p.err != nil {
-		return p.err
+	if err := p.refusal(); err != nil {
+		return err
 	}
-	c.zone(tz, p.loc)
-	id := strings.ToLower(strings.TrimSpace(p.get("id")))
+	c.zone(tz, p.Loc)
+	id := strings.ToLower(strings.TrimSpace(p.Get("id")))
 	if _, err := h.src.DecodeClick(id); err == nil {
 		return c.redirect(link("clicks/"+url.PathEscape(id), query("tz", tz)))
 	}

@@ -6,6 +6,7 @@ import (
 	"html"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"regexp"
 	"strings"
@@ -124,7 +125,9 @@ func checkEscaped(t *testing.T, path, body string) {
 // checkStream wants each event on one line, whatever is in it.
 func checkStream(t *testing.T, f *fixture, payload string) {
 	t.Helper()
-	c := &call{h: f.pages, loc: time.UTC, base: "./"}
+	c := &call{h: f.pages, loc: time.UTC, base: "./", r: httptest.NewRequest(http.MethodGet, "/live", nil)}
+	over := make(chan *capture.Entry)
+	close(over)
 	reader, err := f.Reader()
 	if err != nil {
 		t.Fatal(err)
@@ -132,10 +135,11 @@ func checkStream(t *testing.T, f *fixture, payload string) {
 	err = reader.Journal(t.Context(), capture.JournalQuery{}, func(e *capture.Entry) bool {
 		var w bufferedWriter
 		c.w = &w
-		if err := c.send(e); err != nil {
+		if err := f.pages.stream(c, []*capture.Entry{e}, over, 0); err != nil {
 			t.Error(err)
 		}
-		lines := strings.Split(strings.TrimSuffix(w.String(), "\n\n"), "\n")
+		_, event, _ := strings.Cut(strings.TrimSuffix(w.String(), "\n\n"), "\n\n")
+		lines := strings.Split(event, "\n")
 		if len(lines) != 3 || !strings.HasPrefix(lines[2], "data: {") || strings.ContainsAny(lines[2], "<>\u2028") {
 			t.Errorf("%q: got %q", payload, w.String())
 		}
@@ -150,6 +154,7 @@ type bufferedWriter struct{ bytes.Buffer }
 
 func (*bufferedWriter) Header() http.Header { return http.Header{} }
 func (*bufferedWriter) WriteHeader(int)     {}
+func (*bufferedWriter) Flush()              {}
 
 // checkFile wants no cell of a CSV file to be a formula.
 func checkFile(t *testing.T, f *fixture) {

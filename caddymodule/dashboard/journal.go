@@ -60,18 +60,18 @@ func (h *Handler) journal(c *call, quarantine bool) error {
 	}
 	p := readParams(c.r.URL.Query(), c.now, allowed...)
 	f := journalFilter{
-		TZ: p.zone(), Outcome: p.outcome(), Reason: p.reason(), Route: p.get("route"), Campaign: p.get("campaign"),
-		From: p.get("from"), To: p.get("to"),
-		before: p.number("before", 0, 1, math.MaxInt64), limit: p.number("limit", journalRows, 1, maxJournalRows),
+		TZ: p.zone(), Outcome: p.Outcome("outcome"), Reason: p.Reason("reason"), Route: p.Get("route"), Campaign: p.Get("campaign"),
+		From: p.Get("from"), To: p.Get("to"),
+		before: p.Number("before", 0, 1, math.MaxInt64), limit: p.Number("limit", journalRows, 1, maxJournalRows),
 	}
-	c.zone(f.TZ, p.loc)
+	c.zone(f.TZ, p.Loc)
 	q := capture.JournalQuery{
 		Outcome: f.Outcome, Reason: f.Reason, Route: f.Route, Campaign: f.Campaign, Open: quarantine, Before: f.before,
 		From: p.time("from", false), To: p.time("to", true),
 	}
-	entry := p.number("entry", 0, 1, math.MaxInt64)
-	if p.err != nil {
-		return p.err
+	entry := p.Number("entry", 0, 1, math.MaxInt64)
+	if err := p.refusal(); err != nil {
+		return err
 	}
 	j := &journalPage{Quarantine: quarantine, Filter: f, Single: entry > 0}
 	var err error
@@ -260,6 +260,9 @@ func (v *entryView) Claimed() bool {
 	c := &v.Claim
 	return c.Event != "" || c.TxID != "" || c.Status != 0 || c.HasPayout || !c.SentAt.IsZero()
 }
+
+// Booked tells whether what it said became a conversion, or changed one.
+func (v *entryView) Booked() bool { return isBooked(v.Entry) }
 
 // When is the time of the entry.
 func (v *entryView) When() time.Time { return v.Entry.Time }

@@ -1,15 +1,14 @@
 package dashboard
 
 import (
-	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strconv"
 	"time"
 
 	"github.com/caddy-capture/caddy-capture/attribution"
+	"github.com/caddy-capture/caddy-capture/caddymodule/sse"
 	"github.com/caddy-capture/caddy-capture/capture"
 )
 
@@ -41,9 +40,12 @@ type liveEntry struct {
 	Route    string `json:"route"`
 	Campaign string `json:"campaign,omitempty"`
 	Event    string `json:"event,omitempty"`
-	Status   string `json:"status,omitempty"`
-	Payout   string `json:"payout,omitempty"`
-	Test     bool   `json:"test,omitempty"`
+	// Status is what was booked; what was not has in Said the status under which
+	// it was sent, which must not read as if it were.
+	Status string `json:"status,omitempty"`
+	Said   string `json:"said,omitempty"`
+	Payout string `json:"payout,omitempty"`
+	Test   bool   `json:"test,omitempty"`
 	// Path leads to the conversion or the entry, from the root of the pages.
 	Path string `json:"path"`
 }
@@ -51,18 +53,29 @@ type liveEntry struct {
 // isLive tells whether an entry belongs into the stream: conversions that are
 // new or changed, and what is in quarantine.
 func isLive(e *capture.Entry) bool {
-	return e.Outcome == capture.Recorded || e.Outcome == capture.Updated || e.Outcome == capture.Quarantined
+	return isBooked(e) || e.Outcome == capture.Quarantined
+}
+
+// isBooked tells whether what the sender said became a conversion, or changed
+// one.
+func isBooked(e *capture.Entry) bool {
+	return e.Outcome == capture.Recorded || e.Outcome == capture.Updated
 }
 
 func (c *call) liveEntry(e *capture.Entry) *liveEntry {
 	l := &liveEntry{
 		Seq: e.Seq, Time: e.Time.UTC(), Clock: c.clock(e.Time), Outcome: string(e.Outcome),
 		Words: outcomeWords(e.Outcome), Route: e.Route, Campaign: e.Campaign, Event: e.Claim.Event,
-		Status: e.Claim.Status.String(), Test: e.Test,
+		Test: e.Test,
 		Path: link("journal", query("entry", strconv.FormatUint(e.Seq, 10), "tz", c.tz)),
 	}
 	if e.Claim.HasPayout {
 		l.Payout = moneyText(e.Claim.Payout)
+	}
+	if status := e.Claim.Status.String(); isBooked(e) {
+		l.Status = status
+	} else {
+		l.Said = status
 	}
 	if e.Outcome == capture.Quarantined {
 		l.Detail = reasonWords(e.Reason)
@@ -108,11 +121,11 @@ func (h *Handler) recent(c *call) (list []*liveEntry, newest uint64, err error) 
 func (h *Handler) live(c *call) error {
 	p := readParams(c.r.URL.Query(), c.now, "tz", "after")
 	tz := p.zone()
-	after := p.number("after", 0, 0, 1<<62)
-	if p.err != nil {
-		return p.err
+	after := p.Number("after", 0, 0, 1<<62)
+	if err := p.refusal(); err != nil {
+		return err
 	}
-	c.zone(tz, p.loc)
+	c.zone(tz, p.Loc)
 	// A browser that connects again says what it has seen.
 	if n, err := strconv.ParseUint(c.r.Header.Get("Last-Event-ID"), 10, 64); err == nil {
 		after = max(after, n)
@@ -173,59 +186,20 @@ func (h *Handler) missed(c *call, after uint64) ([]*capture.Entry, error) {
 }
 
 func (h *Handler) stream(c *call, missed []*capture.Entry, live <-chan *capture.Entry, after uint64) error {
-	control := http.NewResponseController(c.w)
-	// Where deadlines are not supported, the connection's own limits hold.
-	limit := func() { _ = control.SetWriteDeadline(time.Now().Add(writeLimit)) }
-	defer func() { _ = control.SetWriteDeadline(time.Time{}) }()
-	limit()
-	if _, err := fmt.Fprintf(c.w, "retry: %d\n\n", retryAfter); err != nil {
-		return err
+	event := func(e *capture.Entry) sse.Event {
+		return sse.Event{Name: "entry", ID: strconv.FormatUint(e.Seq, 10), Data: c.liveEntry(e)}
+	}
+	s := &sse.Stream{
+		W: c.w, Heartbeat: heartbeat, WriteLimit: writeLimit, Done: h.done, Greeting: fmt.Sprintf("retry: %d", retryAfter),
 	}
 	for _, e := range missed {
-		if err := c.send(e); err != nil {
-			return err
-		}
+		s.Stored = append(s.Stored, event(e))
 		after = max(after, e.Seq)
 	}
-	if err := control.Flush(); err != nil {
-		return err
-	}
-	tick := time.NewTicker(heartbeat)
-	defer tick.Stop()
-	for {
-		var err error
-		select {
-		case <-c.r.Context().Done():
-			return nil
-		case <-h.done:
-			return nil
-		case e, ok := <-live:
-			if !ok {
-				return nil
-			}
-			if e.Seq <= after || !isLive(e) {
-				continue
-			}
-			limit()
-			err = c.send(e)
-		case <-tick.C:
-			limit()
-			_, err = io.WriteString(c.w, ": still here\n\n")
+	return sse.Follow(c.r.Context(), s, live, func(e *capture.Entry) (sse.Event, bool, error) {
+		if e.Seq <= after || !isLive(e) {
+			return sse.Event{}, false, nil
 		}
-		if err == nil {
-			err = control.Flush()
-		}
-		if err != nil {
-			return err
-		}
-	}
-}
-
-func (c *call) send(e *capture.Entry) error {
-	data, err := json.Marshal(c.liveEntry(e))
-	if err != nil {
-		return fmt.Errorf("writing entry %d: %w", e.Seq, err)
-	}
-	_, err = fmt.Fprintf(c.w, "event: entry\nid: %d\ndata: %s\n\n", e.Seq, data)
-	return err
+		return event(e), true, nil
+	})
 }

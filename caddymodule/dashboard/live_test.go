@@ -89,7 +89,8 @@ func TestLive(t *testing.T) {
 	f.postback(noon, "click_id="+s.acme+"&txid=order-10&status=odd")
 	e := one.entry()
 	if want := "conversions/" + res.Conversion.ID.String() + "?tz=Asia%2FTokyo"; e.Outcome != "recorded" || e.Payout != "1.00 USD" ||
-		e.Path != want || e.Clock != "21:07:30" || e.Campaign != "acme" || e.Words != "New conversion" {
+		e.Path != want || e.Clock != "21:07:30" || e.Campaign != "acme" || e.Words != "New conversion" ||
+		e.Status != "approved" || e.Said != "" {
 		t.Errorf("got %+v", e)
 	}
 	first := e.Seq
@@ -98,6 +99,11 @@ func TestLive(t *testing.T) {
 	}
 	if e = one.entry(); e.Outcome != "quarantined" || e.Detail != reasonWords(capture.UnmappedStatus) ||
 		!strings.HasPrefix(e.Path, "journal?entry=") {
+		t.Errorf("got %+v", e)
+	}
+	// What waits must not look like something booked.
+	f.postback(noon, "click_id="+s.acme+"&txid=order-11&status=approved&payout=a-lot")
+	if e = one.entry(); e.Outcome != "quarantined" || e.Status != "" || e.Said != "approved" {
 		t.Errorf("got %+v", e)
 	}
 

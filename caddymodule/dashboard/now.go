@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/caddy-capture/caddy-capture/attribution"
+	"github.com/caddy-capture/caddy-capture/caddymodule/sheet"
 	"github.com/caddy-capture/caddy-capture/capture"
 )
 
@@ -44,9 +46,9 @@ type compared struct {
 
 func (h *Handler) nowPage(c *call) error {
 	p := readParams(c.r.URL.Query(), c.now, "tz")
-	c.zone(p.zone(), p.loc)
-	if p.err != nil {
-		return p.err
+	c.zone(p.zone(), p.Loc)
+	if err := p.refusal(); err != nil {
+		return err
 	}
 	today, err := h.today(c)
 	if err != nil {
@@ -170,7 +172,7 @@ func untilNow(now time.Time, back int) (begin, end time.Time) {
 }
 
 // nowKeys are the figures of the first page, beside those of money.
-var nowKeys = []string{"clicks", "conversions", rateKey}
+var nowKeys = []string{"clicks", "conversions", sheet.RateKey}
 
 // compareDays makes the figures of today, yesterday and a week ago.
 func compareDays(days *[3]attribution.Row) []*figures {
@@ -184,7 +186,7 @@ func compareDays(days *[3]attribution.Row) []*figures {
 			continue
 		}
 		f := &figures{Key: col.Key, Title: strings.TrimSuffix(col.Title, ", %")}
-		today, ok := col.of(&days[0])
+		today, ok := col.Of(&days[0])
 		f.Today, f.Plain = figureText(col, today, ok)
 		f.Yesterday = compare(col, &days[0], &days[1])
 		f.Week = compare(col, &days[0], &days[2])
@@ -194,32 +196,32 @@ func compareDays(days *[3]attribution.Row) []*figures {
 }
 
 func isNowMoney(key string) bool {
-	name, _, _ := cutKey(key)
+	name, _, _ := strings.Cut(key, ".")
 	return name == "revenue" || name == "total_revenue"
 }
 
-func figureText(col *column, f figure, ok bool) (text, plain string) {
+func figureText(col *sheet.Column, f sheet.Figure, ok bool) (text, plain string) {
 	if !ok {
 		return "\u2013", ""
 	}
-	text = grouped(f.text)
-	if col.Key == rateKey {
+	text = grouped(f.Text)
+	if col.Key == sheet.RateKey {
 		text += "\u00a0%"
 	}
-	return text, f.text
+	return text, f.Text
 }
 
 // compare says how today's figure differs from an earlier one: in percent, and
 // a rate in percentage points.
-func compare(col *column, today, then *attribution.Row) compared {
-	a, okA := col.of(today)
-	b, okB := col.of(then)
+func compare(col *sheet.Column, today, then *attribution.Row) compared {
+	a, okA := col.Of(today)
+	b, okB := col.Of(then)
 	var c compared
 	c.Text, c.Plain = figureText(col, b, okB)
 	if !okA || !okB {
 		return c
 	}
-	switch a.amount.Cmp(b.amount) {
+	switch a.Amount.Cmp(b.Amount) {
 	case 1:
 		c.Trend = "up"
 	case -1:
@@ -228,20 +230,30 @@ func compare(col *column, today, then *attribution.Row) compared {
 		c.Trend, c.Change = "same", "the same"
 		return c
 	}
-	diff := a.amount.Sub(b.amount)
-	if col.Key == rateKey {
+	diff := a.Amount.Sub(b.Amount)
+	if col.Key == sheet.RateKey {
 		c.Change = signed(diff.Fixed(attribution.RateDigits())) + " points"
 		return c
 	}
-	percent, ok := attribution.PercentChange(b.amount, a.amount)
+	percent, ok := attribution.PercentChange(b.Amount, a.Amount)
 	switch {
 	case !ok:
 	case percent.Cmp(tenfold) >= 0:
 		c.Change = "over 10\u00a0×" // a percentage says nothing any more
 	default:
-		c.Change = signed(percent.Fixed(0)) + "\u00a0%"
+		c.Change = changeText(percent)
 	}
 	return c
+}
+
+// changeText writes a change with as many digits as it needs not to be nothing.
+func changeText(percent attribution.Amount) string {
+	for digits := range 3 { // that is how exact it is
+		if text := percent.Fixed(digits); strings.Trim(text, "-0.") != "" {
+			return signed(text) + "\u00a0%"
+		}
+	}
+	return "almost the same"
 }
 
 // tenfold is a growth to ten times as much, in percent.
@@ -290,13 +302,13 @@ func hours(r *attribution.Report, label string, loc *time.Location, today bool, 
 			s.Texts[i] = "\u2013"
 			continue
 		}
-		f := count(n)
-		s.Texts[i] = grouped(f.text)
+		text := strconv.FormatInt(n, 10)
+		s.Texts[i] = grouped(text)
 		if today && i == now.In(loc).Hour() {
 			s.Texts[i] += " so far" // a point would look like a fall
 			continue
 		}
-		point := number(f.text)
+		point := number(text)
 		s.Points[i] = &point
 	}
 	return s

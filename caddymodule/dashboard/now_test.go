@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/caddy-capture/caddy-capture/attribution"
+	"github.com/caddy-capture/caddy-capture/caddymodule/sheet"
 	"github.com/caddy-capture/caddy-capture/capture"
 )
 
@@ -86,5 +87,22 @@ func TestTodayIsExact(t *testing.T) {
 	}
 	if got, all := value(t, f.page("/"), "total_revenue.EUR"), value(t, f.page("/report"), "total_revenue.EUR"); got != "0.01" || got != all {
 		t.Errorf("today is %s, and the report says %s", got, all)
+	}
+}
+
+// A change that is not nothing must not read as if it were, or had the other sign.
+func TestSmallChanges(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		then, today int64
+		want        string
+	}{
+		{100, 150, "+50\u00a0%"}, {343, 342, "\u22120.3\u00a0%"}, {342, 343, "+0.3\u00a0%"}, {10_000, 9_999, "\u22120.01\u00a0%"},
+		{100_000_000, 99_999_999, "almost the same"}, {1000, 996, "\u22120.4\u00a0%"}, {1, 100, "over 10\u00a0×"}, {7, 7, "the same"}, {0, 7, ""},
+	} {
+		row := func(n int64) *attribution.Row { return &attribution.Row{Counts: attribution.Counts{Clicks: n}} }
+		if got := compare(sheet.Counts[0], row(tt.today), row(tt.then)).Change; got != tt.want {
+			t.Errorf("from %d to %d is %q, want %q", tt.then, tt.today, got, tt.want)
+		}
 	}
 }

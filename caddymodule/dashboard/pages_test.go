@@ -51,6 +51,39 @@ func TestPages(t *testing.T) {
 	}
 }
 
+// What was not booked says so first, and has no tag with the status under which
+// it was sent: that would read as if it had been booked.
+func TestNotBookedIsNoStatus(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.tell()
+	for path, element := range map[string]string{
+		"/":                             `(?s)<li data-seq="\d+" class="quarantined">.*?</li>`,
+		"/quarantine":                   `(?s)<li class="entry panel quarantined".*?</li>`,
+		"/journal?outcome=quarantined":  `(?s)<li class="entry panel quarantined".*?</li>`,
+		"/journal?outcome=duplicate":    `(?s)<li class="entry panel duplicate".*?</li>`,
+		"/journal?outcome=recorded":     `(?s)<li class="entry panel recorded".*?</li>`,
+		"/?tz=Asia/Tokyo":               `(?s)<li data-seq="\d+" class="recorded">.*?</li>`,
+		"/journal?entry=6&tz=Asia/Aden": `(?s)<li class="entry panel quarantined".*?</li>`,
+	} {
+		found := regexp.MustCompile(element).FindAllString(f.page(path), -1)
+		if len(found) == 0 {
+			t.Errorf("%s: nothing to look at", path)
+		}
+		booked := strings.Contains(element, "recorded")
+		for _, item := range found {
+			outcome := regexp.MustCompile("In quarantine|Known already|New conversion").FindStringIndex(item)
+			status := regexp.MustCompile(` data-status="| data-said="`).FindStringIndex(item)
+			if outcome == nil || status == nil || outcome[0] > status[0] {
+				t.Errorf("%s: the outcome is not what comes first:\n%s", path, item)
+			}
+			if strings.Contains(item, " data-status=") != booked {
+				t.Errorf("%s: booked is %v, but:\n%s", path, booked, item)
+			}
+		}
+	}
+}
+
 func TestNowFigures(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -195,7 +228,7 @@ func TestProblems(t *testing.T) {
 		"/assets/app.css":              {404, "another version"},
 		"/report?by=colour":            {400, `unknown dimension "colour"`},
 		"/report?by=day,day,hour&x=1":  {400, `unknown parameter "x"`},
-		"/report?from=soon":            {400, `from is "soon" is no time`},
+		"/report?from=soon":            {400, `from: "soon" is no time`},
 		"/report?from=today&to=7d":     {400, "not after its beginning"},
 		"/report?tz=Mars/Olympus":      {400, `tz is "Mars/Olympus"`},
 		"/report?tz=Local":             {400, `tz is "Local"`},

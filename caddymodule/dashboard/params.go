@@ -1,150 +1,55 @@
 package dashboard
 
 import (
-	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
-	"strconv"
-	"strings"
 	"time"
 
-	"github.com/caddy-capture/caddy-capture/attribution"
+	"github.com/caddy-capture/caddy-capture/caddymodule/asked"
 	"github.com/caddy-capture/caddy-capture/capture"
 )
 
 // maxParamLength bounds one parameter: no value that is kept is longer.
 const maxParamLength = capture.MaxValue
 
-// params are the parameters of a page's address. The first that cannot be read
-// is kept as the error, so that callers ask for it once.
-type params struct {
-	values url.Values
-	loc    *time.Location
-	now    time.Time
-	err    error
-}
+// params are the parameters of a page's address.
+type params struct{ *asked.Params }
 
-// readParams reads the query and refuses what is not allowed: a mistyped
-// filter must not silently widen what is shown. A name that ends with a point
-// stands for all that begin with it.
+// readParams reads the query, which may have the allowed names only, in bounds.
 func readParams(values url.Values, now time.Time, allowed ...string) *params {
-	p := &params{values: values, loc: time.UTC, now: now}
-	names := make([]string, 0, len(values))
-	for name := range values {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	known := func(name string) bool {
-		return slices.ContainsFunc(allowed, func(a string) bool {
-			return a == name || strings.HasSuffix(a, ".") && strings.HasPrefix(name, a) && len(name) > len(a)
-		})
-	}
-	for _, name := range names {
-		switch {
-		case !known(name):
-			p.fail("unknown parameter %q", clip(name))
-		case len(values[name]) > 1:
-			p.fail("parameter %q is given %d times: give it once", clip(name), len(values[name]))
-		case len(name) > maxParamLength || len(values[name][0]) > maxParamLength:
-			p.fail("parameter %q is longer than %d bytes", clip(name), maxParamLength)
+	p := &params{asked.Read(values, now, allowed...)}
+	for name, list := range values {
+		if len(name) > maxParamLength || len(list) > 0 && len(list[0]) > maxParamLength {
+			p.Fail("parameter %q is longer than %d bytes", asked.Clip(name), maxParamLength)
 		}
 	}
 	return p
 }
 
-func (p *params) fail(format string, args ...any) {
-	if p.err == nil {
-		p.err = badRequest(fmt.Sprintf(format, args...))
+// refusal is the page that says what cannot be read, if anything cannot.
+func (p *params) refusal() error {
+	if err := p.Err(); err != nil {
+		return badRequest(err.Error())
 	}
+	return nil
 }
 
-func (p *params) get(name string) string { return p.values.Get(name) }
-
-// zone reads tz; it has to come before any time is read.
+// zone reads tz as links go on with it, "" for UTC; it has to come before any
+// time is read.
 func (p *params) zone() string {
-	s := p.get("tz")
-	if s == "" || s == "UTC" {
-		return ""
+	if loc := p.Zone("tz"); loc != time.UTC {
+		return p.Get("tz")
 	}
-	loc, err := time.LoadLocation(s)
-	if err != nil || s == "Local" {
-		p.fail("tz is %q, which is no time zone: use an IANA name like Europe/Berlin or UTC", clip(s))
-		return ""
-	}
-	p.loc = loc
-	return s
+	return ""
 }
 
+// time reads a time that a page can show.
 func (p *params) time(name string, end bool) time.Time {
-	s := p.get(name)
-	if s == "" {
-		return time.Time{}
-	}
-	t, err := attribution.ParseWhen(s, end, p.now, p.loc)
-	if err != nil {
-		p.fail("%s is %v", name, err)
-		return time.Time{}
-	}
-	if y := t.Year(); y < 1970 || y > 9999 {
-		p.fail("%s is %q: use a time from 1970 to 9999", name, clip(s))
+	t := p.Time(name, end)
+	if y := t.Year(); !t.IsZero() && (y < 1970 || y > 9999) {
+		p.Fail("%s is %q: use a time from 1970 to 9999", name, asked.Clip(p.Get(name)))
 	}
 	return t
-}
-
-// number reads a whole number within bounds; def where there is none.
-func (p *params) number(name string, def, least, most uint64) uint64 {
-	s := p.get(name)
-	if s == "" {
-		return def
-	}
-	n, err := strconv.ParseUint(s, 10, 64)
-	if err != nil || n < least || n > most {
-		p.fail("%s is %q: use a number from %d to %d", name, clip(s), least, most)
-		return def
-	}
-	return n
-}
-
-func (p *params) outcome() capture.Outcome {
-	s := p.get("outcome")
-	if s == "" {
-		return ""
-	}
-	o, ok := capture.ParseOutcome(s)
-	if !ok {
-		p.fail("outcome is %q: use one of %s", clip(s), joinWords(capture.Outcomes))
-	}
-	return o
-}
-
-func (p *params) reason() capture.Reason {
-	s := p.get("reason")
-	if s == "" {
-		return ""
-	}
-	r, ok := capture.ParseQuarantineReason(s)
-	if !ok {
-		p.fail("reason is %q: use one of %s", clip(s), joinWords(capture.QuarantineReasons))
-	}
-	return r
-}
-
-func joinWords[T ~string](words []T) string {
-	texts := make([]string, len(words))
-	for i, w := range words {
-		texts[i] = string(w)
-	}
-	return strings.Join(texts, ", ")
-}
-
-// clip bounds what of a parameter gets into a message.
-func clip(s string) string {
-	const most = 80
-	if len(s) <= most {
-		return strings.ToValidUTF8(s, "\uFFFD")
-	}
-	return strings.ToValidUTF8(s[:most], "\uFFFD") + "…"
 }
 
 // problem is an error that is a page of its own.

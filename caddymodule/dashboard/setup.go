@@ -25,9 +25,9 @@ type step struct {
 // setup answers /setup.
 func (h *Handler) setup(c *call) error {
 	p := readParams(c.r.URL.Query(), c.now, "tz")
-	c.zone(p.zone(), p.loc)
-	if p.err != nil {
-		return p.err
+	c.zone(p.zone(), p.Loc)
+	if err := p.refusal(); err != nil {
+		return err
 	}
 	s := &setupPage{Setup: h.src.Setup(), Health: h.src.Health(), Rules: h.src.Rules()}
 	if rates := h.src.Rates(); rates != nil {

@@ -57,7 +57,7 @@ func makeTable(v *view, r *attribution.Report, limit uint64) *table {
 
 // arrange chooses the columns of a report, sorts its rows and takes the first of
 // them; left counts the others.
-func arrange(v *view, r *attribution.Report, limit uint64) (columns []*column, rows []attribution.Row, left int) {
+func arrange(v *view, r *attribution.Report, limit uint64) (columns []*sheet.Column, rows []attribution.Row, left int) {
 	columns, rows = columnsOf(r), r.Rows
 	if len(v.By) == 0 {
 		rows = nil // the total says it all
@@ -75,7 +75,7 @@ func totalRow(v *view, r *attribution.Report) attribution.Row {
 	return attribution.Row{Keys: make([]string, len(v.By)), Counts: r.Total, Extra: r.TotalExtra}
 }
 
-func rowCells(v *view, columns []*column, r *attribution.Row) []cell {
+func rowCells(v *view, columns []*sheet.Column, r *attribution.Row) []cell {
 	cells := make([]cell, 0, len(r.Keys)+len(columns))
 	for i, key := range r.Keys {
 		c := cell{Text: key, Plain: key}
@@ -87,8 +87,8 @@ func rowCells(v *view, columns []*column, r *attribution.Row) []cell {
 	}
 	for _, col := range columns {
 		c := cell{Key: col.Key, Number: true}
-		if f, ok := col.of(r); ok {
-			c.Plain, c.Text, c.Zero = f.text, grouped(f.text), f.amount.IsZero()
+		if f, ok := col.Of(r); ok {
+			c.Plain, c.Text, c.Zero = f.Text, grouped(f.Text), f.Amount.IsZero()
 		} else {
 			c.None = true
 		}
@@ -123,7 +123,7 @@ func (v *view) sorting() (key string, falling bool) {
 
 // sortRows sorts the rows, which come in the order of their keys and keep it
 // where they are alike.
-func sortRows(v *view, rows []attribution.Row, columns []*column, key string, falling bool) {
+func sortRows(v *view, rows []attribution.Row, columns []*sheet.Column, key string, falling bool) {
 	sign := 1
 	if falling {
 		sign = -1
@@ -134,17 +134,17 @@ func sortRows(v *view, rows []attribution.Row, columns []*column, key string, fa
 		})
 		return
 	}
-	at := slices.IndexFunc(columns, func(c *column) bool { return c.Key == key })
+	at := slices.IndexFunc(columns, func(c *sheet.Column) bool { return c.Key == key })
 	if at < 0 {
 		return // a currency that does not occur
 	}
 	slices.SortStableFunc(rows, func(a, b attribution.Row) int {
-		x, okX := columns[at].of(&a)
-		y, okY := columns[at].of(&b)
+		x, okX := columns[at].Of(&a)
+		y, okY := columns[at].Of(&b)
 		if !okX || !okY {
 			return cmp.Compare(rank(okY), rank(okX)) // what has no figure comes last
 		}
-		return sign * x.amount.Cmp(y.amount)
+		return sign * x.Amount.Cmp(y.Amount)
 	})
 }
 
@@ -155,7 +155,7 @@ func rank(ok bool) int {
 	return 0
 }
 
-func (t *table) heads(v *view, columns []*column) {
+func (t *table) heads(v *view, columns []*sheet.Column) {
 	sortKey, falling := v.sorting()
 	add := func(h head, fallingFirst bool) {
 		next := h.Key
@@ -185,12 +185,14 @@ func (t *table) heads(v *view, columns []*column) {
 const csvChunk = 500
 
 // csv answers with the rows as the page shows them, in a file: without the
-// total, which programs make themselves, unless it is all there is.
+// total, which programs make themselves, unless it is all there is. Its columns
+// are those of the command's file.
 func (c *call) csv(v *view, r *attribution.Report, name string) error {
-	columns, rows, _ := arrange(v, r, v.Limit)
+	_, rows, _ := arrange(v, r, v.Limit)
 	if len(v.By) == 0 {
 		rows = []attribution.Row{totalRow(v, r)}
 	}
+	columns := sheet.ForPrograms(r, false)
 	hd := c.w.Header()
 	hd.Set("Content-Type", "text/csv; charset=utf-8")
 	hd.Set("Content-Disposition", "attachment; filename="+strconv.Quote(name))
@@ -198,13 +200,13 @@ func (c *call) csv(v *view, r *attribution.Report, name string) error {
 	if c.r.Method == http.MethodHead {
 		return nil
 	}
-	names := slices.Clone(v.By)
-	for _, col := range columns {
-		names = append(names, col.Name)
-	}
-	records := [][]string{names}
+	records := [][]string{append(slices.Clone(v.By), sheet.Names(columns)...)}
 	for i := range rows {
-		records = append(records, record(columns, &rows[i]))
+		record := slices.Clone(rows[i].Keys)
+		for _, col := range columns {
+			record = append(record, col.Cell(&rows[i]))
+		}
+		records = append(records, record)
 		if len(records) >= csvChunk {
 			if err := sheet.Write(c.w, records); err != nil {
 				return &sentError{fmt.Errorf("writing the CSV file: %w", err)}
@@ -216,19 +218,6 @@ func (c *call) csv(v *view, r *attribution.Report, name string) error {
 		return &sentError{fmt.Errorf("writing the CSV file: %w", err)}
 	}
 	return nil
-}
-
-// record is one row as a line of a CSV file.
-func record(columns []*column, r *attribution.Row) []string {
-	cells := slices.Clone(r.Keys)
-	for _, col := range columns {
-		f, ok := col.of(r)
-		if !ok {
-			f.text = "" // there is no figure
-		}
-		cells = append(cells, f.text)
-	}
-	return cells
 }
 
 // filterList lists the filters in a stable order.

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/caddy-capture/caddy-capture/attribution"
+	"github.com/caddy-capture/caddy-capture/caddymodule/asked"
+	"github.com/caddy-capture/caddy-capture/caddymodule/sheet"
 )
 
 // Bounds of a report's view.
@@ -113,20 +115,20 @@ func parseView(given url.Values, now time.Time) (v *view, better bool, err error
 
 func readView(p *params) (*view, error) {
 	v := &view{
-		TZ: p.zone(), From: p.get("from"), To: p.get("to"), Sort: p.get("sort"), Metric: p.get("metric"),
-		Limit: defaultRows, now: p.now,
+		TZ: p.zone(), From: p.Get("from"), To: p.Get("to"), Sort: p.Get("sort"), Metric: p.Get("metric"),
+		Limit: defaultRows, now: p.Now,
 	}
-	v.loc = p.loc
-	if p.get("limit") == "all" {
+	v.loc = p.Loc
+	if p.Get("limit") == "all" {
 		v.Limit = 0
 	} else {
-		v.Limit = p.number("limit", defaultRows, 1, maxRows)
+		v.Limit = p.Number("limit", defaultRows, 1, maxRows)
 	}
 	v.readBy(p)
 	v.readFilters(p)
 	v.readRange(p)
-	if p.err != nil {
-		return nil, p.err
+	if err := p.refusal(); err != nil {
+		return nil, err
 	}
 	if err := v.query(nil).Validate(); err != nil {
 		return nil, badRequest(err.Error())
@@ -141,7 +143,7 @@ func readView(p *params) (*view, error) {
 // total alone.
 func (v *view) readBy(p *params) {
 	v.By = []string{"campaign"}
-	given, ok := p.values["by"]
+	given, ok := p.Values["by"]
 	if !ok {
 		return
 	}
@@ -152,53 +154,47 @@ func (v *view) readBy(p *params) {
 		}
 	}
 	if len(v.By) > maxDimensions {
-		p.fail("by names %d dimensions: use %d at most", len(v.By), maxDimensions)
+		p.Fail("by names %d dimensions: use %d at most", len(v.By), maxDimensions)
 	}
 }
 
 func (v *view) readFilters(p *params) {
 	v.Filters = make(map[string]string)
-	for name, values := range p.values {
+	for name, values := range p.Values {
 		if (slices.Contains(filterNames, name) || strings.HasPrefix(name, subDimension)) && values[0] != "" {
 			v.Filters[name] = values[0]
 		}
 	}
-	for name := range strings.SplitSeq(p.get("none"), ",") {
+	for name := range strings.SplitSeq(p.Get("none"), ",") {
 		if name = strings.TrimSpace(name); name == "" {
 			continue
 		}
 		if !slices.Contains(filterNames, name) && !strings.HasPrefix(name, subDimension) {
-			p.fail("none names %q: use campaign, source, destination, event or sub.<name>", clip(name))
+			p.Fail("none names %q: use campaign, source, destination, event or sub.<name>", asked.Clip(name))
 			continue
 		}
 		if _, twice := v.Filters[name]; twice {
-			p.fail("%s is given and none says that it is empty: leave one out", clip(name))
+			p.Fail("%s is given and none says that it is empty: leave one out", asked.Clip(name))
 		}
 		v.Filters[name] = ""
 	}
 	if len(v.Filters) > maxFilters {
-		p.fail("there are %d filters: use %d at most", len(v.Filters), maxFilters)
+		p.Fail("there are %d filters: use %d at most", len(v.Filters), maxFilters)
 	}
 }
 
 func (v *view) readRange(p *params) {
-	v.from, v.to = p.time("from", false), p.time("to", true)
-	if v.to.IsZero() {
-		v.to = attribution.AddDays(attribution.StartOfDayOf(p.now, p.loc), 1, p.loc)
-	}
-	if v.from.IsZero() {
-		v.from = attribution.AddDays(v.to, -30, p.loc)
-	}
+	v.from, v.to = p.ReportRange(p.time("from", false), p.time("to", true))
 }
 
 // checkColumns refuses a sort or a metric of a column that cannot be there.
 func (v *view) checkColumns() error {
 	if key := strings.TrimPrefix(v.Sort, "-"); v.Sort != "" && !slices.Contains(v.By, key) && !isFigure(key) {
-		return badRequest(fmt.Sprintf("sort is %q, which is no column of this report", clip(v.Sort)))
+		return badRequest(fmt.Sprintf("sort is %q, which is no column of this report", asked.Clip(v.Sort)))
 	}
 	if v.Metric != "" && !isFigure(v.Metric) {
 		return badRequest(fmt.Sprintf("metric is %q, which is no figure of a report: use one like clicks, conversions, "+
-			"rate or revenue.USD", clip(v.Metric)))
+			"rate or revenue.USD", asked.Clip(v.Metric)))
 	}
 	return nil
 }
@@ -208,12 +204,12 @@ func (v *view) checkColumns() error {
 func isFigure(key string) bool {
 	name, currency, money := strings.Cut(key, ".")
 	if !money {
-		return slices.ContainsFunc(countColumns, func(c *column) bool { return c.Key == name })
+		return name == sheet.RateKey || slices.ContainsFunc(sheet.Counts, func(c *sheet.Column) bool { return c.Key == name })
 	}
 	if len(currency) != 3 || strings.Trim(currency, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" {
 		return false
 	}
-	return slices.Contains(moneyKeys, name)
+	return slices.Contains(sheet.MoneyKeys, name)
 }
 
 // query is what the view asks of the store.

@@ -121,6 +121,7 @@ func browserNotices(t *testing.T, b *tab) {
 	if b.evaluate("document.documentElement.scrollWidth", &width); width < 3000 {
 		t.Errorf("the page is only %d wide", width)
 	}
+	b.untilTomorrowOr("2026-01-01", "false") // a day that is over
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.troubles = nil

@@ -98,6 +98,13 @@ func (b *tab) until(expression string) {
 	}
 }
 
+// untilTomorrowOr waits for an expression about the figures of a day (UTC) to become true. Where a new
+// day has begun since, those figures have begun anew as well, and there is nothing to compare.
+func (b *tab) untilTomorrowOr(day, expression string) {
+	b.t.Helper()
+	b.until(fmt.Sprintf(`new Date().toISOString().slice(0, 10) !== %q || %s`, day, expression))
+}
+
 // leave does something that leads to another page and waits for that one.
 func (b *tab) leave(actions ...action) {
 	b.t.Helper()

@@ -40,6 +40,7 @@ func TestBrowser(t *testing.T) {
 		b.resize(looks[0])
 		browserLive(t, s, b, "/private/")
 	})
+	t.Run("converted figures", func(t *testing.T) { browserConverted(t, s, open(t)) })
 }
 
 // browserShow takes pictures for those who have not seen the pages yet.
@@ -226,6 +227,7 @@ func quoted(list []string) string {
 
 // browserLive looks at the first page while things happen.
 func browserLive(t *testing.T, s *site, b *tab, target string) {
+	day := time.Now().UTC().Format(time.DateOnly)
 	b.open(target, 200)
 	b.until(`document.querySelector("[data-live-state=on]") !== null`)
 	conversions := func() (n int64) {
@@ -245,9 +247,13 @@ func browserLive(t *testing.T, s *site, b *tab, target string) {
 		})(%s)`, quoted(parts)))
 	}
 	fresh("city-bikes", "sale", "32.50")
-	b.until(fmt.Sprintf(`document.querySelector('[data-figure="conversions"]').dataset.value === "%d"`, before+1))
+	b.untilTomorrowOr(day, fmt.Sprintf(`document.querySelector('[data-figure="conversions"]').dataset.value === "%d"`, before+1))
 	s.network("quarantined", click, "txid=live-2&event=sale&payout=a-lot&currency=EUR&status=approved")
-	fresh("In quarantine", "The payout is not an amount")
+	fresh("In quarantine", "The payout is not an amount", "sent as approved")
+	var tags int64
+	if b.evaluate(`document.querySelectorAll("#stream li.fresh.quarantined [data-status]").length`, &tags); tags != 0 {
+		t.Error("what waits in quarantine looks like something booked")
+	}
 	b.until(fmt.Sprintf(`document.getElementById("waiting").dataset.value === "%d"`, waiting+1))
 	s.network("recorded", click, "txid=live-3&payout=1&currency=EUR&event=%3Cimg+src%3Dx+onerror%3Dalert(5)%3E")
 	fresh("<img src=x onerror=alert(5)>")

@@ -1,5 +1,6 @@
-// Package sheet writes CSV that is safe to open in a spreadsheet. Visitors and
-// senders choose some of the values, so all our CSV goes through it.
+// Package sheet knows the columns of reports, and writes CSV that is safe to open
+// in a spreadsheet. Visitors and senders choose some of the values, so all our
+// CSV goes through it.
 package sheet
 
 import (

@@ -134,12 +134,19 @@
 		const time = part("time", "", e.clock);
 		time.dateTime = e.time;
 		const a = part("a", "", e.words);
+		a.append(part("span", "vh", ", entry " + e.seq));
 		a.href = base + e.path;
 		li.append(time, " ", a);
 		if (e.status) {
 			const tag = part("span", "tag" + (words.test(e.status) ? " " + e.status : ""), e.status);
 			tag.dataset.status = e.status;
 			li.append(" ", tag);
+		}
+		if (e.said) {
+			const said = part("span", "said", "sent as ");
+			said.append(part("q", "", e.said));
+			said.dataset.said = e.said;
+			li.append(" ", said);
 		}
 		if (e.payout) li.append(" ", part("span", "amount", e.payout));
 		if (e.test) li.append(" ", part("span", "tag", "test"));

@@ -1,252 +1,193 @@
 package e2e
 
 import (
-	"bufio"
-	"bytes"
 	"fmt"
-	"io"
-	"net"
+	"math"
 	"os"
-	"os/exec"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 )
 
-// benchSite has the yardsticks, redir and respond, beside what is measured against them.
-const benchSite = `{
-	admin $ADMIN
-	capture {
-		store badger $STORE
-	}
-}
-http://127.0.0.1:$PORT {
-	redir /redir https://acme.example/offer?aff_sub=0123456789abcdefghijklmnop
-	respond /respond "{\"outcome\":\"recorded\"}" 200
-	track_click /go/acme https://acme.example/offer?aff_sub={click_id}
-	track_click /out/books {
-		inject aff_sub
-	}
-	redir /out/books https://acme.example/offer?partner=42
-	postback /postback
-}
-`
-
-const (
-	benchConnections = 64
-	benchRounds      = 7
-	benchSlice       = time.Second // of load, per kind and round
-)
-
-// A benchKind is one kind of request. Each gets a number of its own.
-type benchKind struct {
-	name   string
-	status int
-	target func(n int64) string
+// A benchPlan is how much is measured.
+type benchPlan struct {
+	setups []benchSetup
+	slice  time.Duration // of load, per kind and round
+	clicks int           // fresh ones for each setup's postbacks
 }
 
-// A measurement is what one slice of load came to.
-type measurement struct {
-	cpu        float64 // of the server, in microseconds a request
-	throughput float64 // requests a second
+// A benchSetup is a way in which all kinds of requests are sent.
+type benchSetup struct {
+	protocol    protocol
+	connections int
+	rounds      int
+	warm        bool // whether each kind has a turn that does not count, first
+	memory      bool // whether each kind's memory is measured, on servers of their own
 }
 
-// BenchmarkServer measures kinds of requests in one server in turns, and prints how each compares
-// with its yardstick. The figures are medians over the rounds of the ratios within each round:
-// the server's processor time a request, and throughput. The load comes from this process and takes
-// its share of the machine, which the processor time leaves out and throughput does not.
-func BenchmarkServer(b *testing.B) {
-	if runtime.GOOS != "linux" {
-		b.Skip("processor time is read from /proc")
-	}
-	s := startServer(b, benchSite)
-	kinds := benchKinds(b, s)
-	for b.Loop() {
-		rounds := make(map[string][]measurement)
-		for _, k := range kinds {
-			s.measure(b, k) // warm up
-		}
-		for round := range benchRounds {
-			order := slices.Clone(kinds)
-			if round%2 == 1 {
-				slices.Reverse(order)
-			}
-			for _, k := range order {
-				rounds[k.name] = append(rounds[k.name], s.measure(b, k))
-			}
-		}
-		ratios(b, rounds)
-	}
-	b.ReportMetric(0, "ns/op")
-}
+func (s benchSetup) name() string { return fmt.Sprintf("%s-%d", s.protocol.short(), s.connections) }
 
-var yardsticks = []struct{ name, of string }{
-	{"click", "redir"}, {"inject", "redir"}, {"postback", "respond"}, {"repeat", "respond"}, {"forged", "respond"},
-}
-
-func ratios(b *testing.B, rounds map[string][]measurement) {
-	cpu := func(m measurement) float64 { return m.cpu }
-	throughput := func(m measurement) float64 { return m.throughput }
-	for _, y := range yardsticks {
-		b.ReportMetric(medianRatio(rounds[y.name], rounds[y.of], cpu), y.name+"/"+y.of+"-cpu")
-		b.ReportMetric(medianRatio(rounds[y.name], rounds[y.of], throughput), y.name+"/"+y.of+"-rps")
-	}
-	for name, all := range rounds {
-		b.Logf("%-9s %6.1f us of processor time, %7.0f requests/s", name, median(all, cpu), median(all, throughput))
-	}
-}
-
-func median(of []measurement, value func(measurement) float64) float64 {
-	var values []float64
-	for _, m := range of {
-		values = append(values, value(m))
-	}
-	slices.Sort(values)
-	return values[len(values)/2]
-}
-
-func medianRatio(of, to []measurement, value func(measurement) float64) float64 {
-	var ratios []measurement
-	for i := range of {
-		ratios = append(ratios, measurement{cpu: value(of[i]) / value(to[i])})
-	}
-	return median(ratios, func(m measurement) float64 { return m.cpu })
-}
-
-func benchKinds(b *testing.B, s *server) []benchKind {
-	fixed := func(target string) func(int64) string { return func(int64) string { return target } }
-	var ids []string
-	for range 2000 {
-		ids = append(ids, s.click("/go/acme", "aff_sub"))
-	}
-	postback := func(id string, n int64) string {
-		return "/postback?click_id=" + id + "&txid=order-" + strconv.FormatInt(n, 10) + "&payout=12.50&currency=USD"
-	}
-	if a := s.get(postback(ids[0], 0)); a.status != 200 {
-		b.Fatalf("postback: status %d %s", a.status, a.body)
-	}
-	forged := []byte(ids[1])
-	slices.Reverse(forged)
-	return []benchKind{
-		{"redir", 302, fixed("/redir")},
-		{"click", 302, fixed("/go/acme?source=newsletter&sub1=banner&utm_campaign=spring")},
-		{"inject", 302, fixed("/out/books?source=newsletter&sub1=banner&utm_campaign=spring")},
-		{"respond", 200, fixed("/respond")},
-		{"postback", 200, func(n int64) string { return postback(ids[n%int64(len(ids))], n) }},
-		{"repeat", 200, fixed(postback(ids[0], 0))},
-		{"forged", 400, fixed(postback(string(forged), 1))},
-	}
-}
-
-var benchNumber atomic.Int64
-
-// measure loads the server with one kind of request for a while.
-func (s *server) measure(b *testing.B, k benchKind) measurement {
+// planned is the benchmark that CAPTURE_BENCH asks for. Named there, it must run; without, it is
+// the short one, and skipped where its tools are missing.
+func planned(b *testing.B) benchPlan {
 	b.Helper()
-	var done atomic.Int64
-	var stop atomic.Bool
-	var workers sync.WaitGroup
-	faults := make(chan error, benchConnections)
-	begin, before := time.Now(), s.processorTime(b)
-	for range benchConnections {
-		workers.Go(func() {
-			if err := s.hammer(k, &done, &stop); err != nil {
-				faults <- fmt.Errorf("%s: %w", k.name, err)
+	const warm, memory = true, true
+	asked := os.Getenv("CAPTURE_BENCH")
+	missing := missingTools()
+	switch {
+	case runtime.GOOS != "linux":
+		b.Skip("the benchmark reads the server's processor time from Linux")
+	case len(missing) > 0 && asked != "":
+		b.Fatalf("not installed: %s", strings.Join(missing, " "))
+	case len(missing) > 0:
+		b.Skipf("the benchmark needs what is not installed here: apt-get install %s", strings.Join(missing, " "))
+	}
+	switch asked {
+	case "", "short":
+		return benchPlan{[]benchSetup{{http1, 64, 2, warm, !memory}, {https2, 64, 1, !warm, !memory}}, time.Second, 2000}
+	case "full":
+		rounds := 7
+		if asked := os.Getenv("CAPTURE_BENCH_ROUNDS"); asked != "" {
+			var err error
+			if rounds, err = strconv.Atoi(asked); err != nil || rounds < 1 {
+				b.Fatalf("CAPTURE_BENCH_ROUNDS is %q: it must be a positive number", asked)
 			}
+		}
+		p := benchPlan{slice: 4 * time.Second, clicks: 20_000}
+		for _, protocol := range []protocol{http1, https2} {
+			for _, connections := range []int{1, 64, 1024} {
+				p.setups = append(p.setups, benchSetup{protocol, connections, rounds, warm, memory})
+			}
+		}
+		return p
+	default:
+		b.Fatalf("CAPTURE_BENCH is %q: it may be full or short", asked)
+		return benchPlan{}
+	}
+}
+
+// BenchmarkServer compares what Capture does to a request with Caddy's bare redir and respond, in
+// one server: kind after kind in turns, the order reversed every other round. It prints tables and
+// leaves them with a CSV and a plot in CAPTURE_BENCH_OUT. No figure makes it fail, only wrong
+// answers do.
+func BenchmarkServer(b *testing.B) {
+	plan := planned(b)
+	forServer, forLoad := splitProcessors()
+	s := startBenchServer(b, forServer, plan.clicks)
+	load := &generator{server: s, processors: forLoad}
+	m, err := newMeter(s, load)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := m.countSyncs(benchKinds(http1, s.ids[0])); err != nil {
+		b.Fatal(err)
+	}
+	sync, err := syncTime(s.store)
+	if err != nil {
+		b.Fatal(err)
+	}
+	report := benchReport{head: benchHead(m, plan, sync)}
+	fmt.Printf("\n%s\n", strings.Join(report.head, "\n"))
+	for _, setup := range plan.setups {
+		b.Run(setup.name(), func(b *testing.B) {
+			for b.Loop() {
+				kinds, others := measureKinds(b, m, setup, plan)
+				lines := compareLines(setup, kinds, others, sync)
+				report.lines = append(report.lines, lines...)
+				fmt.Printf("\n\n%s\n", benchTable(lines))
+				report.save(b) // after each part, as the whole takes long
+				for _, l := range lines {
+					if l.yardstick != "" {
+						b.ReportMetric(l.cpuRatio, strings.ReplaceAll(l.kind+"/"+l.yardstick+"-cpu", " ", "-"))
+					}
+				}
+			}
+			b.ReportMetric(0, "ns/op")
 		})
 	}
-	time.Sleep(benchSlice)
-	stop.Store(true)
-	workers.Wait()
-	took, used := time.Since(begin), s.processorTime(b)-before
-	select {
-	case err := <-faults:
-		b.Fatal(err)
-	default:
-	}
-	n := float64(done.Load())
-	return measurement{cpu: used.Seconds() * 1e6 / n, throughput: n / took.Seconds()}
 }
 
-// hammer sends one request after the other on one connection. It reads no more of an answer than
-// it must: the less this process does, the more there is for the server.
-func (s *server) hammer(k benchKind, done *atomic.Int64, stop *atomic.Bool) error {
-	conn, err := net.Dial("tcp", s.site())
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	r := bufio.NewReader(conn)
-	status := fmt.Appendf(nil, "HTTP/1.1 %d ", k.status)
-	for !stop.Load() {
-		request := message(s.site(), "GET", k.target(benchNumber.Add(1)), "", nil)
-		if _, err := io.WriteString(conn, request); err != nil {
-			return err
-		}
-		if err := skipAnswer(r, status); err != nil {
-			return err
-		}
-		done.Add(1)
-	}
-	return nil
-}
-
-func skipAnswer(r *bufio.Reader, status []byte) error {
-	line, err := r.ReadSlice('\n')
-	if err != nil {
-		return err
-	}
-	if !bytes.HasPrefix(line, status) {
-		return fmt.Errorf("answered %q", line)
-	}
-	length := 0
-	for {
-		line, err := r.ReadSlice('\n')
-		if err != nil {
-			return err
-		}
-		if len(line) <= 2 {
-			break
-		}
-		if value, ok := bytes.CutPrefix(line, []byte("Content-Length: ")); ok {
-			if length, err = strconv.Atoi(string(bytes.TrimSpace(value))); err != nil {
-				return err
-			}
-		}
-	}
-	_, err = r.Discard(length)
-	return err
-}
-
-// processorTime is what the server's process has used so far, in user and system mode.
-func (s *server) processorTime(b *testing.B) time.Duration {
+// save leaves the report where CAPTURE_BENCH_OUT says, if it does.
+func (r *benchReport) save(b *testing.B) {
 	b.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.pid()))
-	if err != nil {
+	out := os.Getenv("CAPTURE_BENCH_OUT")
+	if out == "" {
+		return
+	}
+	if !filepath.IsAbs(out) {
+		out = filepath.Join("..", "..", out) // from the checkout's top
+	}
+	if err := r.write(out); err != nil {
 		b.Fatal(err)
 	}
-	// Behind the name, which may hold anything, the eleventh and twelfth fields are the ticks.
-	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
-	ticks := 0
-	for _, field := range fields[11:13] {
-		n, err := strconv.Atoi(field)
+}
+
+// measureKinds measures all kinds in turns, and returns their slices in the order of the rounds.
+func measureKinds(b *testing.B, m *meter, setup benchSetup, plan benchPlan) (all []measuredKind, others float64) {
+	b.Helper()
+	m.server.moreClicks(b, plan.clicks)
+	for _, k := range benchKinds(setup.protocol, m.server.ids[0]) {
+		all = append(all, measuredKind{kind: k})
+	}
+	// The repeated postback must be known before it is repeated.
+	if a := m.server.get("/postback?click_id=" + m.server.ids[0] + "&txid=order-0&payout=12.50&currency=USD"); a.status != 200 {
+		b.Fatalf("postback: status %d %s", a.status, a.body)
+	}
+	turn := func(i int, length time.Duration) benchFigures {
+		f, err := m.slice(setup.protocol, setup.connections, all[i].kind, length)
 		if err != nil {
 			b.Fatal(err)
 		}
-		ticks += n
+		return f
 	}
-	return time.Duration(ticks) * time.Second / time.Duration(ticksPerSecond())
+	for i := range all {
+		all[i].resident = math.NaN()
+		if setup.warm {
+			turn(i, time.Second)
+		}
+	}
+	bystanders, err := m.bystanders()
+	if err != nil {
+		b.Fatal(err)
+	}
+	for round := range setup.rounds {
+		order := make([]int, len(all))
+		for i := range order {
+			order[i] = i
+		}
+		if round%2 == 1 {
+			slices.Reverse(order)
+		}
+		for _, i := range order {
+			all[i].slices = append(all[i].slices, turn(i, plan.slice))
+		}
+	}
+	if others, err = bystanders(); err != nil {
+		b.Fatal(err)
+	}
+	for i := range all {
+		if setup.memory {
+			all[i].resident = memoryOf(b, setup, all[i].kind.name, m)
+		}
+	}
+	return all, others
 }
 
-var ticksPerSecond = sync.OnceValue(func() int {
-	out, err := exec.Command("getconf", "CLK_TCK").Output()
-	if n, err2 := strconv.Atoi(strings.TrimSpace(string(out))); err == nil && err2 == nil && n > 0 {
-		return n
+// memoryOf is what a fresh server's memory comes to that has served only one kind of request.
+func memoryOf(b *testing.B, setup benchSetup, kind string, like *meter) float64 {
+	b.Helper()
+	s := startBenchServer(b, like.server.processors, 500)
+	defer s.stop()
+	m := &meter{server: s, load: &generator{server: s, processors: like.load.processors}}
+	kinds := benchKinds(setup.protocol, s.ids[0])
+	i := slices.IndexFunc(kinds, func(k benchKind) bool { return k.name == kind })
+	f, err := m.slice(setup.protocol, setup.connections, kinds[i], 2*time.Second)
+	if err != nil {
+		b.Fatal(err)
 	}
-	return 100
-})
+	return f.resident
+}

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -31,6 +32,7 @@ type server struct {
 	store string // where $STORE points to
 	env   []string
 	vars  []string // what $NAME stands for in Caddyfiles
+	under []string // a command that runs the server's, as taskset does
 
 	process *exec.Cmd
 	exited  chan struct{} // closed when the process has ended
@@ -94,7 +96,8 @@ func (s *server) launch() {
 		s.t.Fatal(err)
 	}
 	defer log.Close()
-	cmd := exec.Command(caddyBinary, "run", "--config", s.caddyfile(), "--adapter", "caddyfile")
+	command := slices.Concat(s.under, []string{caddyBinary, "run", "--config", s.caddyfile(), "--adapter", "caddyfile"})
+	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = s.dir, s.env, log, log
 	dieWithTest(cmd)
 	if err := cmd.Start(); err != nil {

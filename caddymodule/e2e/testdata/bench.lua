@@ -1,0 +1,58 @@
+-- What wrk sends for the benchmark, and what it says of it at the end, in one line of name=value.
+-- Arguments: the status that every answer must have, the request's target, and, for targets with
+-- {id} and {n} in them, a file of click IDs and a word that no other run has.
+
+local threads = {}
+
+function setup(thread)
+  thread:set("number", #threads)
+  table.insert(threads, thread)
+end
+
+-- pieces cuts the target at its placeholders, so that a request is put together without a search.
+local function pieces(target)
+  local before, between, after = target:match("^(.*){id}(.*){n}(.*)$")
+  return "GET " .. before, between, after
+end
+
+function init(args)
+  expected, wrong, first = tonumber(args[1]), 0, 0
+  if not args[3] then
+    wrk.path = args[2]
+    return
+  end
+  local ids = {}
+  for id in io.lines(args[3]) do
+    ids[#ids + 1] = id
+  end
+  local before, between, after = pieces(args[2])
+  between = between .. args[4] .. "-" .. number .. "-"
+  local rest = after .. " HTTP/1.1\r\nHost: " .. wrk.headers["Host"] .. "\r\nUser-Agent: " .. wrk.headers["User-Agent"] .. "\r\n\r\n"
+  -- Each thread begins elsewhere among the click IDs.
+  local n, at = 0, math.floor(number * 7919) % #ids
+  request = function()
+    n = n + 1
+    at = at % #ids + 1
+    return before .. ids[at] .. between .. n .. rest
+  end
+end
+
+function response(status)
+  if status ~= expected then
+    if wrong == 0 then first = status end
+    wrong = wrong + 1
+  end
+end
+
+function done(summary, latency)
+  local wrong, first = 0, 0
+  for _, thread in ipairs(threads) do
+    wrong = wrong + thread:get("wrong")
+    if first == 0 then first = thread:get("first") end
+  end
+  local e = summary.errors
+  io.write(string.format(
+    "BENCH requests=%d duration_us=%d p50_us=%d p99_us=%d p999_us=%d wrong=%d first_wrong=%d errors=%d timeouts=%d\n",
+    summary.requests, summary.duration, latency:percentile(50), latency:percentile(99), latency:percentile(99.9),
+    wrong, first, e.connect + e.read + e.write, e.timeout))
+end

@@ -171,12 +171,7 @@ func (l *Ledger) Wait(t Ticket, limit time.Duration) Saved {
 	}
 	s := l.state.Load()
 	if s.store != nil && s.why == "" && limit > 0 {
-		timer := time.NewTimer(limit)
-		defer timer.Stop()
-		select {
-		case <-t.b.done:
-		case <-timer.C:
-		}
+		t.b.waits.wait(t.b.done, limit)
 	}
 	select {
 	case <-t.b.done:

@@ -68,6 +68,13 @@ type queuedBlock struct {
 	lost  bool // set before done is closed: it will never be written
 	// reserved: the ID of its one click was out before it was recorded.
 	reserved bool
+	waits    waits
+}
+
+// finish tells those who wait that the block is done with.
+func (b *queuedBlock) finish() {
+	close(b.done)
+	b.waits.end()
 }
 
 // queuedPostback is a postback that waits for its batch.
@@ -260,6 +267,13 @@ func (q *queue) lengths() (clicks, postbacks int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.clicks, len(q.postbacks)
+}
+
+// requests tells how many wait for their batch.
+func (q *queue) requests() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.clicks + len(q.postbacks)
 }
 
 // load is what the committer took for one batch.

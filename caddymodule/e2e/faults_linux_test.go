@@ -183,7 +183,7 @@ func TestSyncFails(t *testing.T) {
 		end   func(*server)
 	}{
 		// A few, for each thread: one alone can hit the sync of Badger's empty value log, which means nothing.
-		"a while":  {"msync:error=EIO:when=1..4", (*server).stop},
+		"a while":  {"fdatasync:error=EIO:when=1..4", (*server).stop},
 		"for ever": {"msync,fsync,fdatasync:error=EIO:when=1+", (*server).kill},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -249,7 +249,7 @@ func TestDiskStalls(t *testing.T) {
 	for name, stall := range map[string]func(*testing.T, *server, *baddisk.Disk) func(){
 		"nothing can be written": func(t *testing.T, _ *server, d *baddisk.Disk) func() { return d.Stall(t) },
 		"syncing takes long": func(t *testing.T, s *server, _ *baddisk.Disk) func() {
-			return s.inject(t, "msync:delay_enter=4000000")
+			return s.inject(t, "fdatasync:delay_enter=4000000")
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

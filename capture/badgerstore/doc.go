@@ -69,9 +69,10 @@
 //
 // # Durability
 //
-// Every write is one Badger transaction with SyncWrites on, in managed mode:
-// the store hands out the timestamps, and readers use the last one that is
-// durable, so they neither see nor wait for what is not. No value reaches the
+// Every write is one Badger transaction, in managed mode: the store hands out
+// the timestamps, and readers use the last one that is durable, so they neither
+// see nor wait for what is not. After each, the log that it went to is synced
+// (logs.go), or Badger does it (SyncWrites) where that is not enough. No value reaches the
 // value log, as every record is far below its threshold (see [maxValue]); so
 // there is no value-log garbage to collect.
 //

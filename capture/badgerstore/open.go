@@ -35,8 +35,8 @@ const compression = options.None
 // badgerOptions are sized for a server of 1 GB.
 func badgerOptions(dir string, e *Engine) badger.Options {
 	o := badger.DefaultOptions(dir)
-	o.SyncWrites = !e.noSync  // what is acknowledged survives a power cut
-	o.DetectConflicts = false // there is one writer
+	o.SyncWrites = !e.noSync && !ownSync // what is acknowledged survives a power cut; see logs
+	o.DetectConflicts = false            // there is one writer
 	o.MetricsEnabled = false
 	o.MemTableSize = memTableSize
 	o.NumMemtables = 3
@@ -151,6 +151,7 @@ func (e *Engine) open(ctx context.Context, h *home) (_ *Store, err error) {
 	s := &Store{
 		home: h, db: db, guard: g, logs: newLogs(h.dir), log: e.log(),
 		commitAt:   func(txn *badger.Txn, ts uint64) error { return txn.CommitAt(ts, nil) },
+		ownSync:    ownSync && !e.noSync,
 		cells:      make(cellCache),
 		spans:      make(map[uint32]span),
 		erased:     make(map[clickid.Ref]struct{}),

@@ -48,6 +48,7 @@ type Store struct {
 	awaiting filter
 	// commitAt commits a transaction; tests replace it.
 	commitAt func(txn *badger.Txn, ts uint64) error
+	ownSync  bool // Badger does not sync what it writes: we do
 
 	// sweeping admits one sweep at a time, which deleted belongs to. It is
 	// taken before mu.
@@ -125,6 +126,7 @@ func (s *Store) Close(next uint64) error {
 	}
 	done := make(chan error, 1)
 	go func() {
+		s.logs.close()
 		done <- s.db.Close()
 		s.lease.close()
 		s.home.release()
@@ -181,9 +183,15 @@ func (s *Store) write(f func(txn *badger.Txn) error) error {
 // finish commits a transaction. The caller holds mu.
 func (s *Store) finish(txn *badger.Txn) error {
 	s.home.touch()
-	s.logs.allocate()
 	ts := s.ts + 1
 	err := s.commitAt(txn, ts)
+	switch {
+	case err != nil:
+	case s.ownSync:
+		err = s.logs.sync(s.db.Sync)
+	default:
+		s.logs.room()
+	}
 	switch {
 	case err == nil:
 	case errors.Is(err, badger.ErrTxnTooBig):

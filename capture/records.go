@@ -1,7 +1,9 @@
 package capture
 
 import (
+	"bytes"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/fxamacker/cbor/v2"
@@ -140,7 +142,7 @@ func (e *Entry) Waiting() bool { return e.Outcome == Quarantined && e.Resolved =
 var (
 	recordEnc = must(cbor.EncOptions{
 		Time: cbor.TimeRFC3339NanoUTC, BinaryMarshaler: cbor.BinaryMarshalerByteString,
-	}.EncMode())
+	}.UserBufferEncMode())
 	recordDec = must(cbor.DecOptions{
 		MaxNestedLevels: 16, BinaryUnmarshaler: cbor.BinaryUnmarshalerByteString,
 	}.DecMode())
@@ -163,12 +165,17 @@ func EncodeRecord(v any) ([]byte, error) {
 	if e, ok := v.(*Entry); ok {
 		encodable = e.encodable()
 	}
-	data, err := recordEnc.Marshal(encodable)
-	if err != nil {
+	buf := recordBuffers.Get().(*bytes.Buffer) //nolint:forcetypeassert // the pool holds nothing else
+	defer recordBuffers.Put(buf)
+	buf.Reset()
+	buf.WriteByte(recordFormat)
+	if err := recordEnc.MarshalToBuffer(encodable, buf); err != nil {
 		return nil, fmt.Errorf("encoding a %T: %w", v, err)
 	}
-	return append([]byte{recordFormat}, data...), nil
+	return bytes.Clone(buf.Bytes()), nil
 }
+
+var recordBuffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
 // DecodeRecord reads what EncodeRecord wrote into v, a pointer.
 func DecodeRecord(data []byte, v any) error {

@@ -40,16 +40,16 @@ var (
 	keyFold     = []byte("mf")
 )
 
-// keys makes keys in one piece of memory: Badger holds on to them until the
-// transaction ends, and a transaction has many.
+// keys makes keys in few pieces of memory: Badger holds on to them until the
+// transaction ends, and a transaction has one or many.
 type keys struct{ arena []byte }
 
-const arenaSize = 4 << 10
+const leastArena, mostArena = 64, 4 << 10
 
 // room returns an empty slice with room for n bytes of its own.
 func (k *keys) room(n int) []byte {
 	if cap(k.arena)-len(k.arena) < n {
-		k.arena = make([]byte, 0, arenaSize)
+		k.arena = make([]byte, 0, max(n, min(max(8*cap(k.arena), leastArena), mostArena)))
 	}
 	at := len(k.arena)
 	k.arena = k.arena[:at+n]

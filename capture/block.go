@@ -3,6 +3,7 @@ package capture
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"sync"
 
 	"github.com/klauspost/compress/s2"
@@ -14,7 +15,7 @@ import (
 // make a single look-up dearer; 64 was measured as a good middle.
 const BlockClicks = 64
 
-// The stored form of a block: one format byte, uvarint length of the first
+// The stored form of a block (of merged ones see EncodeBlocks): one format byte, uvarint length of the first
 // part, and two parts, each S2 of some strings and a row for each click. The
 // first part is what reports read:
 //
@@ -120,65 +121,81 @@ func (e *blockEncoder) pack(clicks int) []byte {
 	return s2.Encode(nil, p)
 }
 
+// clickEncoder writes both parts.
+type clickEncoder struct{ first, second *blockEncoder }
+
+func newClickEncoder() clickEncoder {
+	return clickEncoder{blockEncoders.Get().(*blockEncoder), blockEncoders.Get().(*blockEncoder)}
+}
+
+func (e clickEncoder) free() {
+	e.first.free()
+	e.second.free()
+}
+
+// click writes the rows of a click of so many ms after another.
+func (e clickEncoder) click(c *Click, after int64) {
+	first, second := e.first, e.second
+	first.rows = binary.AppendVarint(first.rows, after)
+	first.rows = append(first.rows, byte(c.Flags))
+	first.str(c.Campaign)
+	first.str(c.Source)
+	first.str(c.Destination)
+	first.cost(c.Cost)
+	first.params(c.Subs)
+	second.rows = binary.AppendUvarint(second.rows, uint64(c.Key))
+	second.str(c.URL)
+	second.str(c.Host)
+	second.str(c.Path)
+	second.str(c.UserAgent)
+	second.str(c.Referer)
+	second.str(c.Address)
+	second.params(c.Kept)
+}
+
+// record packs both parts.
+func (e clickEncoder) record(format byte, clicks int) []byte {
+	front := e.first.pack(clicks)
+	rest := e.second.pack(-1)
+	out := make([]byte, 1, 1+binary.MaxVarintLen32+len(front)+len(rest))
+	out[0] = format
+	out = binary.AppendUvarint(out, uint64(len(front)))
+	return append(append(out, front...), rest...)
+}
+
 // EncodeBlock packs the clicks of a block for storage.
 func EncodeBlock(b *Block) []byte {
-	first, second := blockEncoders.Get().(*blockEncoder), blockEncoders.Get().(*blockEncoder)
-	defer first.free()
-	defer second.free()
-
+	e := newClickEncoder()
+	defer e.free()
 	var base int64
 	var epoch uint16
 	if len(b.Clicks) > 0 {
 		base = b.Clicks[0].Time.UnixMilli()
 		epoch = b.Clicks[0].Ref.Epoch
 	}
-	first.plain = binary.AppendUvarint(first.plain, uint64(epoch))
-	first.plain = binary.AppendUvarint(first.plain, b.Number)
-	first.plain = binary.AppendVarint(first.plain, base)
+	head := binary.AppendUvarint(e.first.plain, uint64(epoch))
+	head = binary.AppendUvarint(head, b.Number)
+	e.first.plain = binary.AppendVarint(head, base)
 	for _, c := range b.Clicks {
-		first.rows = binary.AppendVarint(first.rows, c.Time.UnixMilli()-base)
-		first.rows = append(first.rows, byte(c.Flags))
-		first.str(c.Campaign)
-		first.str(c.Source)
-		first.str(c.Destination)
-		first.cost(c.Cost)
-		first.params(c.Subs)
-		second.rows = binary.AppendUvarint(second.rows, uint64(c.Key))
-		second.str(c.URL)
-		second.str(c.Host)
-		second.str(c.Path)
-		second.str(c.UserAgent)
-		second.str(c.Referer)
-		second.str(c.Address)
-		second.params(c.Kept)
+		e.click(c, c.Time.UnixMilli()-base)
 	}
-	front := first.pack(len(b.Clicks))
-	rest := second.pack(-1)
-	out := make([]byte, 1, 1+binary.MaxVarintLen32+len(front)+len(rest))
-	out[0] = blockFormat
-	out = binary.AppendUvarint(out, uint64(len(front)))
-	return append(append(out, front...), rest...)
+	return e.record(blockFormat, len(b.Clicks))
 }
 
-// maxBlockPlain bounds what a damaged length may make us allocate.
+// What a damaged record may make us allocate is bounded.
 const (
 	maxBlockPlain   = 2 * BlockClicks * MaxClick * 4
-	maxBlockStrings = BlockClicks * (11 + 4*MaxParams)
+	maxClickStrings = 11 + 4*MaxParams
 )
 
 // DecodeBlock unpacks a stored block. An error wraps what is wrong with it.
 func DecodeBlock(data []byte) (*Block, error) {
-	var r BlockReader
-	if err := r.Reset(data); err != nil {
+	blocks, err := DecodeBlocks(data)
+	if err != nil {
 		return nil, err
 	}
-	b := &Block{Number: r.number, Clicks: make([]*Click, 0, r.count)}
-	for range r.count {
-		c := new(Click)
-		if err := r.next(c); err != nil {
-			return nil, err
-		}
-		b.Clicks = append(b.Clicks, c)
+	if len(blocks) != 1 {
+		return nil, fmt.Errorf("%w: it is a record of %d blocks", errBlock, len(blocks))
 	}
-	return b, nil
+	return blocks[0], nil
 }

@@ -216,6 +216,7 @@ func FuzzDecodeBlock(f *testing.F) {
 	for _, n := range []int{0, 1, 3, capture.BlockClicks} {
 		f.Add(capture.EncodeBlock(sampleBlock(n)))
 	}
+	f.Add(capture.EncodeBlocks(sampleBlocks(2, 1)))
 	f.Add([]byte{})
 	f.Add([]byte{2, 0})
 	f.Add(firstPart([]byte{0, 0, 0, 0xff, 0xff, 0xff, 0x7f}))
@@ -246,16 +247,19 @@ func FuzzDecodeBlock(f *testing.F) {
 
 // TestDecodeBlockIsBounded: a few bytes do not make it allocate much.
 func TestDecodeBlockIsBounded(t *testing.T) {
-	plain := append([]byte{0, 0, 0, 0x80, 0x80, 0x80, 1}, make([]byte, capture.MaxBlockPlain-8)...)
-	bomb := firstPart(plain)
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	if _, err := capture.DecodeBlock(bomb); err == nil {
-		t.Error("it was read")
-	}
-	runtime.ReadMemStats(&after)
-	if n := after.TotalAlloc - before.TotalAlloc; n > 3*capture.MaxBlockPlain {
-		t.Errorf("%d bytes made it allocate %d", len(bomb), n)
+	for _, bomb := range [][]byte{
+		firstPart(append([]byte{0, 0, 0, 0x80, 0x80, 0x80, 1}, make([]byte, capture.MaxBlockPlain-8)...)),
+		mergedPart(append([]byte{0, 0, 0, 1, 1, 0x80, 0x80, 4}, make([]byte, capture.MaxBlockPlain-8)...)...),
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		if _, err := capture.DecodeBlocks(bomb); err == nil {
+			t.Error("it was read")
+		}
+		runtime.ReadMemStats(&after)
+		if n := after.TotalAlloc - before.TotalAlloc; n > 3*capture.MaxBlockPlain {
+			t.Errorf("%d bytes made it allocate %d", len(bomb), n)
+		}
 	}
 	if _, err := capture.DecodeBlock([]byte{1, 5, 0xff, 0xff, 0xff, 0xff, 0x0f}); err == nil || errors.Is(err, capture.ErrNotFound) {
 		t.Errorf("a length of 4 GiB gives %v", err)

@@ -3,20 +3,22 @@ package capture
 import (
 	"encoding/binary"
 	"fmt"
+	"iter"
 	"math"
 	"time"
-
-	"github.com/klauspost/compress/s2"
 
 	"github.com/caddy-capture/caddy-capture/attribution"
 	"github.com/caddy-capture/caddy-capture/capture/clickid"
 )
 
-// BlockReader reads the clicks of stored blocks one after the other into the
-// same Click, for scans.
+// BlockReader reads the clicks of stored blocks, single or merged, one after the
+// other into the same Click, for scans.
 type BlockReader struct {
-	number uint64
+	runs   []blockRun // the blocks of the record
+	run    int        // the one that is read by Next, and how far
+	slot   int
 	epoch  uint16
+	merged bool
 	base   int64
 	count  int
 	read   int
@@ -24,6 +26,12 @@ type BlockReader struct {
 	second blockPart
 	front  ClickFront
 	err    error
+}
+
+// blockRun is a block within a record.
+type blockRun struct {
+	number uint64
+	clicks int
 }
 
 // ClickFront is what reports want to know of a click. Amounts are added up by
@@ -45,7 +53,7 @@ type ClickFront struct {
 // Sub returns the sub-ID of that name, or "".
 func (f *ClickFront) Sub(name string) string { return find(f.Subs, name) }
 
-// Reset makes r read another block.
+// Reset makes r read another record.
 func (r *BlockReader) Reset(data []byte) error {
 	rest, err := r.reset(data)
 	if err != nil {
@@ -54,10 +62,18 @@ func (r *BlockReader) Reset(data []byte) error {
 	if err := r.second.open(rest); err != nil {
 		return err
 	}
-	return r.second.table()
+	return r.second.table(r.maxStrings())
 }
 
-// ResetFront makes r read another block, of which only NextFront can be read:
+// maxStrings bounds the strings of a part.
+func (r *BlockReader) maxStrings() uint64 {
+	if r.merged {
+		return MergedClicks * maxClickStrings
+	}
+	return BlockClicks * maxClickStrings
+}
+
+// ResetFront makes r read another record, of which only NextFront can be read:
 // it leaves the rest packed.
 func (r *BlockReader) ResetFront(data []byte) error {
 	_, err := r.reset(data)
@@ -66,10 +82,12 @@ func (r *BlockReader) ResetFront(data []byte) error {
 
 // reset opens the first part and returns the second.
 func (r *BlockReader) reset(data []byte) (rest []byte, err error) {
-	r.count, r.read, r.err, r.second.ok = 0, 0, nil, false
-	if len(data) == 0 || data[0] != blockFormat {
+	r.count, r.read, r.run, r.slot, r.err, r.second.ok = 0, 0, 0, 0, nil, false
+	r.runs = r.runs[:0]
+	if len(data) == 0 || data[0] != blockFormat && data[0] != mergedFormat {
 		return nil, fmt.Errorf("%w: unknown format", errBlock)
 	}
+	r.merged = data[0] == mergedFormat
 	length, n := binary.Uvarint(data[1:])
 	if n <= 0 || length > uint64(len(data)-1-n) { //nolint:gosec // not negative
 		return nil, errBlock
@@ -80,23 +98,41 @@ func (r *BlockReader) reset(data []byte) (rest []byte, err error) {
 		return nil, err
 	}
 	r.epoch = uint16(p.uvarint(clickid.MaxEpoch)) //nolint:gosec // bounded
-	r.number = p.uvarint(clickid.MaxBlock)
+	number := p.uvarint(clickid.MaxBlock)
 	r.base = p.varint()
-	if err := p.table(); err != nil {
+	if r.merged && !r.resetRuns(number) {
+		return nil, errBlock
+	}
+	if err := p.table(r.maxStrings()); err != nil {
 		return nil, err
 	}
-	count := int(p.uvarint(BlockClicks)) //nolint:gosec // bounded
+	if !r.merged {
+		r.runs = append(r.runs, blockRun{number, int(p.uvarint(BlockClicks))}) //nolint:gosec // bounded
+	}
 	if !p.ok {
 		return nil, errBlock
 	}
-	r.count = count
+	for _, b := range r.runs {
+		r.count += b.clicks
+	}
 	return data[length:], nil
 }
 
-// Len returns how many clicks the block has.
+// Len returns how many clicks the record has.
 func (r *BlockReader) Len() int { return r.count }
 
-// Next reads the next click into c; false at the end or if the block is
+// Blocks lists the numbers of the record's blocks, and how many clicks each has.
+func (r *BlockReader) Blocks() iter.Seq2[uint64, int] {
+	return func(yield func(uint64, int) bool) {
+		for _, b := range r.runs {
+			if !yield(b.number, b.clicks) {
+				return
+			}
+		}
+	}
+}
+
+// Next reads the next click into c; false at the end or if the record is
 // damaged, which Err tells.
 func (r *BlockReader) Next(c *Click) bool {
 	if r.read >= r.count || r.err != nil {
@@ -130,6 +166,9 @@ func (r *BlockReader) nextFront(f *ClickFront) bool {
 	r.read++
 	p := &r.first
 	f.Millis = r.base + p.varint()
+	if r.merged {
+		r.base = f.Millis
+	}
 	f.Flags = ClickFlags(p.byte())
 	f.Campaign = p.str()
 	f.Source = p.str()
@@ -149,7 +188,11 @@ func (r *BlockReader) nextFront(f *ClickFront) bool {
 }
 
 func (r *BlockReader) next(c *Click) error {
-	slot := uint8(r.read) //nolint:gosec // below BlockClicks
+	for r.slot == r.runs[r.run].clicks { // there are more clicks, so there are more blocks
+		r.run, r.slot = r.run+1, 0
+	}
+	number, slot := r.runs[r.run].number, uint8(r.slot) //nolint:gosec // below BlockClicks
+	r.slot++
 	f := &r.front
 	f.Subs = c.Subs
 	if !r.nextFront(f) || !r.second.ok {
@@ -157,7 +200,7 @@ func (r *BlockReader) next(c *Click) error {
 	}
 	c.Time = time.UnixMilli(f.Millis).UTC()
 	c.Ref = clickid.Ref{
-		Epoch: r.epoch, Block: r.number, Slot: slot,
+		Epoch: r.epoch, Block: number, Slot: slot,
 		Second: uint32(f.Millis / 1000), //nolint:gosec // good until 2106
 	}
 	c.Flags, c.Campaign, c.Source, c.Destination, c.Subs = f.Flags, f.Campaign, f.Source, f.Destination, f.Subs
@@ -182,118 +225,4 @@ func (r *BlockReader) next(c *Click) error {
 		return errBlock
 	}
 	return nil
-}
-
-// blockPart reads one part of a block.
-type blockPart struct {
-	plain   []byte // reused
-	text    string
-	strings []string
-	at      int
-	ok      bool
-}
-
-// open unpacks the part.
-func (p *blockPart) open(data []byte) error {
-	n, err := s2.DecodedLen(data)
-	if err != nil || n > maxBlockPlain {
-		return fmt.Errorf("%w: length %d", errBlock, n)
-	}
-	if p.plain, err = s2.Decode(p.plain[:cap(p.plain)], data); err != nil {
-		return fmt.Errorf("%w: %w", errBlock, err)
-	}
-	// What is read points into the text: a new one for each block.
-	p.text, p.at, p.ok = string(p.plain), 0, true
-	return nil
-}
-
-// table reads the strings.
-func (p *blockPart) table() error {
-	n := int(p.uvarint(maxBlockStrings)) //nolint:gosec // bounded
-	p.strings = append(p.strings[:0], "")
-	for range n {
-		l := int(p.uvarint(uint64(len(p.text)))) //nolint:gosec // bounded
-		if p.ok = p.ok && l <= len(p.text)-p.at; !p.ok {
-			return errBlock
-		}
-		p.strings = append(p.strings, p.text[p.at:p.at+l])
-		p.at += l
-	}
-	if !p.ok {
-		return errBlock
-	}
-	return nil
-}
-
-func (p *blockPart) params(dst []Param) []Param {
-	n := p.uvarint(MaxParams)
-	for range n {
-		dst = append(dst, Param{Name: p.str(), Value: p.str()})
-	}
-	return dst
-}
-
-func (p *blockPart) str() string {
-	// Most indexes have one byte or two, and this is where scans spend their time.
-	if at := p.at; at+1 < len(p.text) {
-		i := int(p.text[at])
-		at++
-		if i >= 0x80 {
-			i = i&0x7f | int(p.text[at])<<7
-			at++
-		}
-		if i < len(p.strings) && i < 0x80<<7 {
-			p.at = at
-			return p.strings[i]
-		}
-	}
-	i := p.uvarint(uint64(len(p.strings) - 1)) //nolint:gosec // never empty
-	return p.strings[i]
-}
-
-func (p *blockPart) byte() byte {
-	if p.at >= len(p.text) {
-		p.ok = false
-		return 0
-	}
-	p.at++
-	return p.text[p.at-1]
-}
-
-// uvarint reads a number of at most limit; anything else makes the block
-// damaged and reads as 0.
-func (p *blockPart) uvarint(limit uint64) uint64 {
-	v := p.unlimited()
-	if v > limit {
-		p.ok = false
-		return 0
-	}
-	return v
-}
-
-func (p *blockPart) unlimited() uint64 {
-	if p.at < len(p.text) {
-		if b := p.text[p.at]; b < 0x80 {
-			p.at++
-			return uint64(b)
-		}
-	}
-	var v uint64
-	for i := range binary.MaxVarintLen64 {
-		b := p.byte()
-		if i == binary.MaxVarintLen64-1 && b > 1 {
-			break // more than 64 bits
-		}
-		v |= uint64(b&0x7f) << (7 * i)
-		if b < 0x80 {
-			return v
-		}
-	}
-	p.ok = false
-	return 0
-}
-
-func (p *blockPart) varint() int64 {
-	u := p.unlimited()
-	return int64(u>>1) ^ -int64(u&1) //nolint:gosec // zigzag, as binary.Varint
 }

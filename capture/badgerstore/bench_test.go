@@ -100,21 +100,45 @@ func BenchmarkCommit64PostbacksBeside(b *testing.B) {
 	}
 }
 
+// BenchmarkClick looks clicks up: in full blocks, in blocks of their own, and in
+// records of merged blocks, of one click each and as many as fit.
 func BenchmarkClick(b *testing.B) {
-	s := openStore(b, newEngine(b))
-	w := newWriter(b, s)
-	var all []*capture.Click
-	for range 100 {
-		all = append(all, w.clicks(manyClicks(640)...)...)
-	}
-	if err := s.flush(ctx); err != nil {
-		b.Fatal(err)
-	}
-	b.ReportAllocs()
-	for i := 0; b.Loop(); i++ {
-		if _, err := s.Click(ctx, all[i*7919%len(all)].Ref); err != nil {
-			b.Fatal(err)
-		}
+	for _, kind := range []struct {
+		name     string
+		perBlock int
+		merged   bool
+	}{
+		{"full blocks", capture.BlockClicks, false}, {"single", 1, false},
+		{"merged", 1, true}, {"merged, 4 each", capture.MergedClicks / groupBlocks, true},
+	} {
+		b.Run(kind.name, func(b *testing.B) {
+			s := openStore(b, newEngine(b))
+			w := newWriter(b, s)
+			var all []*capture.Click
+			for range 100 {
+				var blocks []*capture.Block
+				clicks := manyClicks(640)
+				all = append(all, clicks...)
+				for ; len(clicks) > 0; clicks = clicks[kind.perBlock:] {
+					blocks = append(blocks, w.block(clicks[:kind.perBlock]...))
+				}
+				w.commit(blocks, nil)
+			}
+			if kind.merged {
+				if err := s.mergeAll(); err != nil {
+					b.Fatal(err)
+				}
+			}
+			if err := s.flush(ctx); err != nil {
+				b.Fatal(err)
+			}
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				if _, err := s.Click(ctx, all[i*7919%len(all)].Ref); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
 

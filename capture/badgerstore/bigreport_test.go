@@ -23,7 +23,8 @@ import (
 //		go test -run '^$' -bench BigReport -timeout 1h ./capture/badgerstore
 //
 // CAPTURE_BENCH_DIR keeps the store for the next run; CAPTURE_BENCH_BLOCK is
-// how many clicks arrive together, from 1, a slow site, to 64, a busy one.
+// how many clicks arrive together, from 1, a slow site, to 64, a busy one. The
+// store is swept once, which merges the blocks of slow sites.
 
 // bigDays is how long the clicks of the store took to come.
 const bigDays = 30
@@ -131,8 +132,9 @@ func bigReports(b *testing.B) (*Store, int) {
 	if dir == "" {
 		dir = b.TempDir()
 	}
-	e := New(filepath.Join(dir, fmt.Sprintf("%d-%d", clicks, perBlock)), zap.NewNop())
-	made := filepath.Join(dir, fmt.Sprintf("%d-%d.made", clicks, perBlock))
+	name := fmt.Sprintf("%d-%d-swept", clicks, perBlock)
+	e := New(filepath.Join(dir, name), zap.NewNop())
+	made := filepath.Join(dir, name+".made")
 	if _, err := os.Stat(made); err != nil {
 		if err := os.RemoveAll(e.Dir); err != nil {
 			b.Fatal(err)
@@ -142,11 +144,14 @@ func bigReports(b *testing.B) (*Store, int) {
 		quick.noSync = true // the same bytes, without waiting for the disk
 		s := openStore(b, &quick)
 		fillBig(b, s, clicks, perBlock)
-		if err := s.foldSums(ctx); err != nil {
-			b.Fatal(err)
-		}
-		closeStore(b, s, s.state.lease)
 		b.Logf("%d clicks were made in %s", clicks, time.Since(start).Round(time.Second))
+		start = time.Now()
+		s.guard.measure()
+		before := s.guard.bytes.Load()
+		sweepAt(b, s, day.Add((bigDays+1)*24*time.Hour), capture.Retention{})
+		b.Logf("swept in %s: of %s %s are left, %d blocks and %d records of merged ones", time.Since(start).Round(time.Millisecond),
+			size(before), size(s.guard.bytes.Load()), countKeys(b, s, kindBlock), countKeys(b, s, kindMerged))
+		closeStore(b, s, s.state.lease)
 		if err := os.WriteFile(made, nil, 0o600); err != nil {
 			b.Fatal(err)
 		}

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math"
-	"sort"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -99,7 +97,7 @@ func (c *check) prepare() (err error) {
 		return err
 	}
 	for _, kind := range []byte{
-		kindBlock, kindBlock, kindConversion, kindBooked, kindTest, kindUnbooked, kindKnown, kindTxID, kindEntry, kindWaiting, kindOfClick,
+		kindBlock, kindBlock, kindMerged, kindMerged, kindConversion, kindBooked, kindTest, kindUnbooked, kindKnown, kindTxID, kindEntry, kindWaiting, kindOfClick,
 		kindRepeatable, kindAwaiting, kindPack,
 	} {
 		if err := c.s.scan(c.ctx, c.txn, scan{prefix: []byte{kind}}, func(*badger.Item) (bool, error) {
@@ -131,85 +129,6 @@ func (c *check) eachFrom(w scan, visit func(item *badger.Item) (bool, error)) er
 		}
 		return true, nil
 	})
-}
-
-// blocks checks that every block can be read, lies below the lease, and is in
-// the marker of each quarter that it has clicks of. Where these were swept
-// already, it has at least to be in that of another one, with which it goes.
-func (c *check) blocks() error {
-	all, err := c.s.spansOf(c.ctx, c.txn, 0, math.MaxUint32)
-	if err != nil {
-		return err
-	}
-	b := blockCheck{check: c, all: all, spans: make(map[uint32]span)}
-	return c.each(kindBlock, func(item *badger.Item) error {
-		number := keyNumber(item.Key())
-		if number >= c.state.lease {
-			c.result.Found("click block %d lies beyond the lease, which ends at %d: its number could be used again",
-				number, c.state.lease)
-		}
-		if err := item.Value(func(v []byte) error { return b.one(number, v) }); err != nil {
-			return fmt.Errorf("click block %d: %w", number, err)
-		}
-		return nil
-	})
-}
-
-type blockCheck struct {
-	*check
-	reader capture.BlockReader
-	click  capture.Click
-	all    []span          // of all markers, joined
-	spans  map[uint32]span // markers read last
-}
-
-func (b *blockCheck) one(number uint64, block []byte) error {
-	if err := b.reader.Reset(block); err != nil {
-		return err
-	}
-	for b.reader.Next(&b.click) {
-		b.result.Clicks++
-		if b.click.Ref.Block != number {
-			return fmt.Errorf("it says that it is block %d", b.click.Ref.Block)
-		}
-		if err := b.marked(number, capture.QuarterOf(b.click.Time)); err != nil {
-			return err
-		}
-	}
-	i := sort.Search(len(b.all), func(i int) bool { return b.all[i].last >= number })
-	if i == len(b.all) || b.all[i].first > number {
-		return errors.New("it is in no marker, so no report finds it and no sweep deletes it")
-	}
-	return b.reader.Err()
-}
-
-// marked checks that the marker of a quarter covers a block.
-func (b *blockCheck) marked(number uint64, quarter uint32) error {
-	sp, ok := b.spans[quarter]
-	if !ok {
-		if len(b.spans) > spansMax {
-			clear(b.spans)
-		}
-		data, err := getCopy(b.txn, b.keys.quarter(quarter))
-		switch {
-		case err != nil:
-			return err
-		case !b.swept.clicksWhole(&capture.Cell{Quarter: quarter}):
-			sp = span{0, math.MaxUint64} // it was deleted, and may be there anew
-		case data == nil:
-			return fmt.Errorf("there is no marker of %s, of which it has clicks", stampOf(quarter))
-		default:
-			if sp, err = decodeSpan(data); err != nil {
-				return err
-			}
-		}
-		b.spans[quarter] = sp
-	}
-	if number < sp.first || number > sp.last {
-		return fmt.Errorf("the marker of %s, of which it has clicks, covers only blocks %d to %d",
-			stampOf(quarter), sp.first, sp.last)
-	}
-	return nil
 }
 
 func stampOf(quarter uint32) string {

@@ -168,15 +168,17 @@ func (c *check) sumClicks(m sums, first, last uint32) error {
 		}
 		return nil
 	}
-	for _, sp := range spans {
-		w := scan{prefix: []byte{kindBlock}, from: c.keys.number(kindBlock, sp.first)}
-		if err := c.eachFrom(w, func(item *badger.Item) (bool, error) {
-			if keyNumber(item.Key()) > sp.last {
-				return false, nil
+	for kind, spans := range map[byte][]span{kindMerged: groupSpans(spans), kindBlock: spans} {
+		for _, sp := range spans {
+			w := scan{prefix: []byte{kind}, from: c.keys.number(kind, sp.first)}
+			if err := c.eachFrom(w, func(item *badger.Item) (bool, error) {
+				if keyNumber(item.Key()) > sp.last {
+					return false, nil
+				}
+				return true, item.Value(one)
+			}); err != nil {
+				return err
 			}
-			return true, item.Value(one)
-		}); err != nil {
-			return err
 		}
 	}
 	return nil

@@ -1,7 +1,9 @@
 package badgerstore
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -18,25 +20,81 @@ func TestConformance(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) storetest.Fixture {
 		return storetest.Fixture{
 			Engine: New(filepath.Join(t.TempDir(), "store"), zap.NewNop()),
-			// What is in the files while the store is open is what a killed
-			// process leaves.
 			Crash: func(t *testing.T, s capture.Store) capture.Engine {
-				to := filepath.Join(t.TempDir(), "store")
-				// A copy takes its time, in which tables may come and go.
-				for from := s.(*Store).home.dir; ; {
-					before := tablesOf(t, from)
-					copyDir(t, from, to)
-					if tablesOf(t, from) == before {
-						break
-					}
-					if err := os.RemoveAll(to); err != nil {
-						t.Fatal(err)
-					}
-				}
-				return New(to, zap.NewNop())
+				return New(crashed(t, s.(*Store)), zap.NewNop())
 			},
 		}
 	})
+}
+
+// TestConformanceMerged: the same of a store that merges whatever it has.
+func TestConformanceMerged(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) storetest.Fixture {
+		return storetest.Fixture{
+			Engine: mergingEngine{New(filepath.Join(t.TempDir(), "store"), zap.NewNop())},
+			Crash: func(t *testing.T, s capture.Store) capture.Engine {
+				return mergingEngine{New(crashed(t, s.(*mergingStore).Store), zap.NewNop())}
+			},
+		}
+	})
+}
+
+// mergingEngine is an engine of stores that merge at once, as if all clicks were
+// of the past.
+type mergingEngine struct{ *Engine }
+
+func (e mergingEngine) Open(ctx context.Context) (capture.Store, error) {
+	s, err := e.Engine.Open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &mergingStore{s.(*Store)}, nil
+}
+
+type mergingStore struct{ *Store }
+
+func (s *mergingStore) Commit(ctx context.Context, b *capture.Batch) error {
+	if err := s.Store.Commit(ctx, b); err != nil {
+		return err
+	}
+	if err := s.mergeAll(); err != nil && !errors.Is(err, capture.ErrClosed) {
+		return fmt.Errorf("merging: %w", err)
+	}
+	return nil
+}
+
+// mergeAll merges all groups, those of one block and those that have been merged
+// before, too, as far as they fit into a record.
+func (s *Store) mergeAll() error {
+	if err := s.gate.enter(); err != nil {
+		return err
+	}
+	defer s.gate.leave()
+	s.sweeping.Lock()
+	defer s.sweeping.Unlock()
+	normal := s.merging
+	s.merging = merging{least: 1, step: mergeStep, eager: true}
+	err := s.mergeBlocks(ctx, day)
+	s.merging = normal // later ones go through all of it again
+	return err
+}
+
+// crashed returns a copy of a store's files: what is in them while the store is
+// open is what a killed process leaves.
+func crashed(t *testing.T, s *Store) (dir string) {
+	t.Helper()
+	dir = filepath.Join(t.TempDir(), "store")
+	// A copy takes its time, in which tables may come and go.
+	for {
+		before := tablesOf(t, s.home.dir)
+		copyDir(t, s.home.dir, dir)
+		if tablesOf(t, s.home.dir) == before {
+			return dir
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // tablesOf tells one state of a store's tables from another.

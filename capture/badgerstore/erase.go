@@ -4,14 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
 	"go.uber.org/zap"
 
-	"github.com/caddy-capture/caddy-capture/attribution"
 	"github.com/caddy-capture/caddy-capture/capture"
 	"github.com/caddy-capture/caddy-capture/capture/clickid"
 )
@@ -178,70 +176,6 @@ func (s *Store) rewrite(ctx context.Context, n int, change func(d *eraser, i int
 		}
 	}
 	return nil
-}
-
-// replace writes a record anew and notes that its old version has to go.
-func (d *eraser) replace(key, value []byte) error {
-	item, err := d.txn.Get(key)
-	if err != nil {
-		return err
-	}
-	d.bytes += max(item.EstimatedSize(), 1)
-	d.sum.since = 0 // so that space is given back with the next sweep at the latest
-	d.written += len(value)
-	if err := d.txn.Set(key, value); err != nil {
-		return tooLarge(err)
-	}
-	return tooLarge(d.txn.Set(append([]byte{kindRewritten}, key...), nil))
-}
-
-func (d *eraser) eraseClick(ref clickid.Ref) (bool, error) {
-	key := d.keys.number(kindBlock, ref.Block)
-	data, err := getCopy(d.txn, key)
-	if err != nil || data == nil {
-		return false, err
-	}
-	b, err := capture.DecodeBlock(data)
-	if err != nil {
-		return false, fmt.Errorf("%w: click block %d: %w", errDamaged, ref.Block, err)
-	}
-	if int(ref.Slot) >= len(b.Clicks) || b.Clicks[ref.Slot].Ref != ref || !b.Clicks[ref.Slot].Erase() {
-		return false, nil
-	}
-	return true, d.replace(key, capture.EncodeBlock(b))
-}
-
-func (d *eraser) eraseConversion(id attribution.ConversionID) (bool, error) {
-	key := d.keys.conversion(id)
-	c, err := getRecord[capture.Conversion](d.txn, key)
-	if err != nil || c == nil || !c.Erase() {
-		return false, err
-	}
-	data, err := capture.EncodeRecord(c)
-	if err != nil {
-		return false, err
-	}
-	return true, d.replace(key, data)
-}
-
-func (d *eraser) eraseEntry(seq uint64) (bool, error) {
-	key := d.keys.number(kindEntry, seq)
-	e, err := getRecord[capture.Entry](d.txn, key)
-	if err != nil || e == nil {
-		return false, err
-	}
-	before := *e
-	if !e.Erase() {
-		return false, nil
-	}
-	if err := d.unwait(&before); err != nil {
-		return false, err
-	}
-	data, err := capture.EncodeRecord(e)
-	if err != nil {
-		return false, err
-	}
-	return true, d.replace(key, data)
 }
 
 // touch writes the records once more whose old versions have to go. Some may

@@ -78,14 +78,16 @@ func versionsOf(t *testing.T, s *Store) (n, telling int) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if item.Key()[0] == kindBlock {
-			b, err := capture.DecodeBlock(v)
+		if kind := item.Key()[0]; kind == kindBlock || kind == kindMerged {
+			blocks, err := capture.DecodeBlocks(v)
 			if err != nil {
 				t.Fatal(err)
 			}
 			v = nil
-			for _, c := range b.Clicks {
-				v = fmt.Appendf(v, "%+v", c)
+			for _, b := range blocks {
+				for _, c := range b.Clicks {
+					v = fmt.Appendf(v, "%+v", c)
+				}
 			}
 		}
 		n++

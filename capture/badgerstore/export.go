@@ -61,50 +61,25 @@ func (s *Store) Clicks(ctx context.Context, q capture.ClickQuery, yield func(*ca
 		if err != nil {
 			return err
 		}
-		var k keys
-		var r capture.BlockReader
-		c := new(capture.Click)
-		p := pace{ctx: ctx, closing: s.gate.closing}
+		w := newClickWalk(ctx, s, txn)
+		defer w.close()
 		for _, sp := range spans {
-			more := true
-			w := scan{prefix: []byte{kindBlock}, from: k.number(kindBlock, sp.first)}
-			err := s.scan(ctx, txn, w, func(item *badger.Item) (bool, error) {
-				if keyNumber(item.Key()) > sp.last {
-					return false, nil
-				}
-				// A block's clicks may take their consumer a while.
-				if err := p.now(); err != nil {
-					return false, err
-				}
-				err := item.Value(func(v []byte) (err error) {
-					more, err = eachClick(&r, v, c, &q, yield)
-					return err
-				})
-				if err != nil {
-					err = fmt.Errorf("%w: click block %d: %w", errDamaged, keyNumber(item.Key()), err)
-				}
-				return more, err
-			})
-			if err != nil || !more {
+			if err := w.start(sp); err != nil {
 				return err
+			}
+			for {
+				c, err := w.next()
+				if err != nil {
+					return err
+				}
+				if c == nil {
+					break
+				}
+				if q.Takes(c) && !yield(c) {
+					return nil
+				}
 			}
 		}
 		return nil
 	})
-}
-
-// eachClick yields the clicks of one block that the query takes; false if that
-// is to be the end.
-func eachClick(r *capture.BlockReader, block []byte, c *capture.Click, q *capture.ClickQuery,
-	yield func(*capture.Click) bool,
-) (bool, error) {
-	if err := r.Reset(block); err != nil {
-		return false, err
-	}
-	for r.Next(c) {
-		if q.Takes(c) && !yield(c) {
-			return false, nil
-		}
-	}
-	return true, r.Err()
 }

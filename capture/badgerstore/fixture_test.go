@@ -49,6 +49,9 @@ func TestFixture(t *testing.T) {
 			if got := dumpStore(t, s); !bytes.Equal(got, want) {
 				t.Errorf("the store holds\n%s\nwant\n%s", got, want)
 			}
+			if n := countKeys(t, s, kindMerged); n != 1 || s.merging.next != 2 {
+				t.Errorf("%d records of merged blocks, and it goes on at %d", n, s.merging.next)
+			}
 			id, err := e.Identity()
 			if err != nil || id.Epoch != 7 || string(id.Secret) != "secret of the fixture, 32 bytes." {
 				t.Errorf("the identity is %+v: %v", id, err)
@@ -92,8 +95,14 @@ func fixtureHistory(t *testing.T, s *Store) {
 	bot.Flags, ahead.Flags, test.Flags = capture.FlagBot, capture.FlagPrefetch, capture.FlagTest
 	erased, swept := click(day.Add(time.Second), "spring"), click(day.Add(-100*24*time.Hour), "spring")
 	w.clicks(full, bot, ahead, test, erased)
-	w.next.NextBlock = 300 // out of reach of the rounded marker of the others
+	w.next.NextBlock = groupBlocks // to be merged, as there are later ones
+	for range 3 {
+		w.clicks(click(day.Add(time.Minute), "slow"), click(day.Add(time.Hour), "slow"))
+	}
+	w.next.NextBlock = 300 // out of reach of the rounded markers of the others
 	w.clicks(swept)
+	w.next.NextBlock = 400
+	w.clicks(click(day.Add(2*time.Hour), "late"))
 
 	at := day.Add(time.Hour)
 	claim := func(c *capture.Click, change func(*capture.Postback)) *capture.Postback {

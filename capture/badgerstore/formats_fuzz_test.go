@@ -45,7 +45,12 @@ func FuzzDecodeSwept(f *testing.F) {
 }
 
 func FuzzDecodeDeleted(f *testing.F) {
-	fuzzRecord(f, decodeDeleted, deleted.encode, deleted{}, deleted{1 << 20, uint64(day.Unix())}) //nolint:gosec // after 1970
+	f.Add([]byte{recordFormat, 1, 2})
+	fuzzRecord(f, decodeDeleted, deleted.encode, deleted{}, deleted{1 << 20, uint64(day.Unix()), 1 << 30}) //nolint:gosec // after 1970
+}
+
+func FuzzDecodeMerged(f *testing.F) {
+	fuzzRecord(f, decodeMerged, encodeMerged, 0, 1, 1<<34)
 }
 
 func FuzzDecodeKnown(f *testing.F) {

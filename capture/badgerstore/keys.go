@@ -14,6 +14,7 @@ import (
 // The kinds of keys; doc.go describes them.
 const (
 	kindBlock      = 'b'
+	kindMerged     = 'g'
 	kindQuarter    = 't'
 	kindConversion = 'c'
 	kindKnown      = 'x'
@@ -38,6 +39,7 @@ var (
 	keyDeleted  = []byte("md")
 	keySwept    = []byte("mw")
 	keyFold     = []byte("mf")
+	keyMerged   = []byte("mg")
 )
 
 // keys makes keys in few pieces of memory: Badger holds on to them until the
@@ -56,10 +58,14 @@ func (k *keys) room(n int) []byte {
 	return k.arena[at:at:len(k.arena)]
 }
 
-// number is the key of what has a number: blocks, entries, the waiting.
+// number is the key of what has a number: blocks, groups of blocks, entries,
+// the waiting.
 func (k *keys) number(kind byte, n uint64) []byte {
 	return binary.BigEndian.AppendUint64(append(k.room(9), kind), n)
 }
+
+// merged is the key of the record that a block was merged into, if it was.
+func (k *keys) merged(block uint64) []byte { return k.number(kindMerged, groupOf(block)) }
 
 func (k *keys) quarter(q uint32) []byte {
 	return binary.BigEndian.AppendUint32(append(k.room(5), kindQuarter), q)

@@ -155,6 +155,7 @@ func (e *Engine) open(ctx context.Context, h *home) (_ *Store, err error) {
 		cells:      make(cellCache),
 		spans:      make(map[uint32]span),
 		erased:     make(map[clickid.Ref]struct{}),
+		merging:    merging{after: mergeAfter, least: 2, step: mergeStep},
 		now:        e.now,
 		patience:   readersPatience,
 		quarantine: make(map[capture.Reason]int64),
@@ -212,6 +213,9 @@ func (s *Store) load(ctx context.Context) error {
 			}
 		}
 		if s.swept, err = sweptOf(txn); err != nil {
+			return err
+		}
+		if s.merging.next, err = mergedOf(txn); err != nil {
 			return err
 		}
 		if err := s.loadFold(ctx, txn); err != nil {

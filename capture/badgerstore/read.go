@@ -87,35 +87,33 @@ func getKnown(txn *badger.Txn, k *keys, ref clickid.Ref) (list []capture.Known, 
 
 // getClick returns the click in the place that ref names, or nil. The place
 // must hold the very same Ref: after a restore from a backup a number could
-// have been used twice.
+// have been used twice. The click is in a block by itself or in a merged one.
 func getClick(txn *badger.Txn, k *keys, ref clickid.Ref) (*capture.Click, error) {
 	if ref.Slot >= capture.BlockClicks {
 		return nil, nil
 	}
-	var c *capture.Click
-	_, err := get(txn, k.number(kindBlock, ref.Block), func(v []byte) error {
+	var found *capture.Click
+	look := func(v []byte) error {
 		var r capture.BlockReader
 		if err := r.Reset(v); err != nil {
 			return err
 		}
-		if int(ref.Slot) >= r.Len() {
-			return nil
-		}
-		c = new(capture.Click)
-		for range int(ref.Slot) + 1 {
-			if !r.Next(c) {
-				return r.Err()
+		for c := new(capture.Click); r.Next(c); {
+			if c.Ref == ref {
+				found = c
+				return nil
 			}
 		}
-		if c.Ref != ref {
-			c = nil
-		}
-		return nil
-	})
+		return r.Err()
+	}
+	_, err := get(txn, k.number(kindBlock, ref.Block), look)
+	if err == nil && found == nil {
+		_, err = get(txn, k.merged(ref.Block), look)
+	}
 	if err != nil {
 		return nil, err
 	}
-	return c, nil
+	return found, nil
 }
 
 // Click returns one click.

@@ -30,6 +30,10 @@ const (
 	reclaimBytes = 32 << 20       // enough to be worth it, for small stores
 	reclaimShare = 20             // one twentieth of the store is, for large ones
 	reclaimEvery = 24 * time.Hour // and then whatever there is
+	// What was merged holds nothing that is to go. It is mostly young, and
+	// vanishes with what Badger compacts anyway; until then it costs reports
+	// some time to step over it. So it may be as much as that share of the store.
+	reclaimMerged = 4
 
 	readersPatience = 10 * time.Second
 	flushPatience   = time.Minute
@@ -40,11 +44,7 @@ const (
 
 // reclaim gives the space of what was deleted back to the disk, if that is due.
 func (s *Store) reclaim(ctx context.Context, now time.Time) error {
-	pending := s.deleted
-	since := now.Sub(time.Unix(int64(pending.since), 0)) //nolint:gosec // we wrote it
-	if pending.bytes == 0 ||
-		pending.bytes < uint64(max(reclaimBytes, s.guard.bytes.Load()/reclaimShare)) && //nolint:gosec // not negative
-			since >= 0 && since < reclaimEvery {
+	if !s.deleted.due(now, s.guard.bytes.Load()) {
 		return nil
 	}
 	start := time.Now()
@@ -89,6 +89,16 @@ func (s *Store) reclaim(ctx context.Context, now time.Time) error {
 		zap.String("before", size(before)), zap.String("after", size(s.guard.bytes.Load())),
 		zap.Duration("took", time.Since(start)))
 	return nil
+}
+
+// due tells whether space is to be given back, of a store of that size.
+func (d deleted) due(now time.Time, store int64) bool {
+	reaches := func(bytes uint64, share int64) bool {
+		return bytes >= uint64(max(reclaimBytes, store/share)) //nolint:gosec // not negative
+	}
+	since := now.Sub(time.Unix(int64(d.since), 0)) //nolint:gosec // we wrote it
+	return reaches(d.merged, reclaimMerged) ||
+		d.bytes > 0 && (reaches(d.bytes, reclaimShare) || since < 0 || since >= reclaimEvery)
 }
 
 // compact carries all tables to the last level.

@@ -39,8 +39,9 @@ func (s *Store) reportSums(ctx context.Context, txn *badger.Txn, q attribution.Q
 	if err := s.reportCells(ctx, txn, q, b); err != nil || !q.Lags {
 		return err
 	}
-	return s.reportConversions(ctx, txn, q, func(c *capture.Conversion) {
+	return s.reportConversions(ctx, txn, q, func(c *capture.Conversion) error {
 		b.AddLag(c.Dims(), c.State.Time, c.Lag())
+		return b.Err()
 	})
 }
 
@@ -172,11 +173,12 @@ type reported struct {
 const conversionsAtOnce = 1 << 14
 
 // reportConversions calls visit, in no order, for each booked conversion in the
-// query's time that is none of test data. It is only good during the call.
+// query's time that is none of test data, until it returns an error. The
+// conversion is only good during the call.
 //
 // They are listed by time and stored by ID, which is random. In the order of
 // their IDs several are in the same block of a table, which is then read once.
-func (s *Store) reportConversions(ctx context.Context, txn *badger.Txn, q attribution.Query, visit func(*capture.Conversion)) error {
+func (s *Store) reportConversions(ctx context.Context, txn *badger.Txn, q attribution.Query, visit func(*capture.Conversion) error) error {
 	var k keys
 	var ids []attribution.ConversionID
 	w := scan{prefix: []byte{kindBooked}, from: k.index(kindBooked, q.From, attribution.ConversionID{})}
@@ -199,7 +201,7 @@ func (s *Store) reportConversions(ctx context.Context, txn *badger.Txn, q attrib
 	return s.visitConversions(ctx, txn, ids, visit)
 }
 
-func (s *Store) visitConversions(ctx context.Context, txn *badger.Txn, ids []attribution.ConversionID, visit func(*capture.Conversion)) error {
+func (s *Store) visitConversions(ctx context.Context, txn *badger.Txn, ids []attribution.ConversionID, visit func(*capture.Conversion) error) error {
 	slices.SortFunc(ids, func(a, b attribution.ConversionID) int { return bytes.Compare(a[:], b[:]) })
 	p := pace{ctx: ctx, closing: s.gate.closing}
 	var pause rest
@@ -217,9 +219,12 @@ func (s *Store) visitConversions(ctx context.Context, txn *badger.Txn, ids []att
 		if c == nil {
 			return missing("conversion", id)
 		}
-		visit(&capture.Conversion{
+		err = visit(&capture.Conversion{
 			ClickTime: c.ClickTime, Campaign: c.Campaign, Source: c.Source, Destination: c.Destination, Subs: c.Subs, State: c.State,
 		})
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }

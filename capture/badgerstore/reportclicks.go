@@ -18,13 +18,15 @@ import (
 const readers = 2
 
 // inParallel calls what work returns for 0 to pieces-1, on several goroutines
-// with a tally each, and hands all of it over.
+// with a tally each, and hands all of it over. It ends as soon as the builder
+// has no room for another row.
 func inParallel(ctx context.Context, readers, pieces int, q *attribution.Query, to *sharedBuilder,
 	work func(ctx context.Context, t *tally) func(piece int) error,
 ) error {
 	n := max(1, min(readers, pieces))
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
+	to.refuse = stop
 	var next atomic.Int64
 	var workers sync.WaitGroup
 	failed := make(chan error, n)
@@ -49,32 +51,39 @@ func inParallel(ctx context.Context, readers, pieces int, q *attribution.Query, 
 	default:
 	}
 	to.done.flush()
-	return nil
+	return to.Err()
 }
 
 // reportAll adds up the clicks of some spans and the conversions.
 func (s *Store) reportAll(ctx context.Context, txn *badger.Txn, spans []span, q *attribution.Query, to *sharedBuilder) error {
-	pieces := cutSpans(spans, leastBlocks)
-	return inParallel(ctx, min(readers, runtime.GOMAXPROCS(0)), len(pieces)+1, q, to, func(ctx context.Context, t *tally) func(int) error {
+	// A record of merged blocks is read once, whatever spans it has a part in:
+	// all that is counted of it is of the query's time, and so of these spans.
+	merged := cutSpans(groupSpans(spans), leastBlocks/groupBlocks)
+	single := cutSpans(spans, leastBlocks)
+	return inParallel(ctx, min(readers, runtime.GOMAXPROCS(0)), 1+len(merged)+len(single), q, to, func(ctx context.Context, t *tally) func(int) error {
 		c := newClickCounter(t, q)
 		return func(i int) error {
 			if i == 0 {
 				return s.countConversions(ctx, txn, q, to)
 			}
-			return s.countClicks(ctx, txn, pieces[i-1], c)
+			if i--; i < len(merged) {
+				return s.countClicks(ctx, txn, kindMerged, merged[i], c)
+			}
+			return s.countClicks(ctx, txn, kindBlock, single[i-len(merged)], c)
 		}
 	})
 }
 
 // countConversions reads all conversions.
 func (s *Store) countConversions(ctx context.Context, txn *badger.Txn, q *attribution.Query, to *sharedBuilder) error {
-	return s.reportConversions(ctx, txn, *q, func(c *capture.Conversion) {
+	return s.reportConversions(ctx, txn, *q, func(c *capture.Conversion) error {
 		to.mu.Lock()
 		defer to.mu.Unlock()
 		to.Add(c.Dims(), c.State.Time, c.Counts())
 		if q.Lags {
 			to.AddLag(c.Dims(), c.State.Time, c.Lag())
 		}
+		return to.Err()
 	})
 }
 
@@ -99,20 +108,29 @@ func cutSpans(spans []span, least uint64) (pieces []span) {
 	return pieces
 }
 
-// countClicks reads the blocks of one span.
-func (s *Store) countClicks(ctx context.Context, txn *badger.Txn, sp span, c *clickCounter) error {
+// countClicks reads the records of one span, of blocks or of groups of them.
+func (s *Store) countClicks(ctx context.Context, txn *badger.Txn, kind byte, sp span, c *clickCounter) error {
 	var k keys
-	w := scan{prefix: []byte{kindBlock}, from: k.number(kindBlock, sp.first)}
+	w := scan{prefix: []byte{kind}, from: k.number(kind, sp.first)}
 	return s.scan(ctx, txn, w, func(item *badger.Item) (bool, error) {
 		if keyNumber(item.Key()) > sp.last {
 			return false, nil
 		}
 		if err := item.Value(c.block); err != nil {
-			return false, fmt.Errorf("%w: click block %d: %w", errDamaged, keyNumber(item.Key()), err)
+			return false, damagedClicks(item.Key(), err)
 		}
 		c.rest.maybe()
 		return true, nil
 	})
+}
+
+// damagedClicks tells which record of clicks cannot be read.
+func damagedClicks(key []byte, err error) error {
+	what := "click block"
+	if key[0] == kindMerged {
+		what = "group of click blocks"
+	}
+	return fmt.Errorf("%w: %s %d: %w", errDamaged, what, keyNumber(key), err)
 }
 
 // clickCounter counts the clicks of blocks.

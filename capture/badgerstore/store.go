@@ -55,6 +55,7 @@ type Store struct {
 	sweeping sync.Mutex
 	deleted  deleted
 	swept    swept
+	merging  merging
 	now      func() time.Time // the engine's clock
 	patience time.Duration    // with readers, before space is given back
 

@@ -19,7 +19,8 @@ const (
 	sweepPause = time.Millisecond
 )
 
-// Sweep deletes what is kept no longer and gives its space back.
+// Sweep deletes what is kept no longer and gives its space back. It also keeps
+// reports fast: it folds their sums, and merges blocks of few clicks.
 func (s *Store) Sweep(ctx context.Context, now time.Time, keep capture.Retention) (capture.SweepResult, error) {
 	var r capture.SweepResult
 	if err := s.gate.enter(); err != nil {
@@ -49,8 +50,13 @@ func (s *Store) Sweep(ctx context.Context, now time.Time, keep capture.Retention
 			}
 		}
 	}
-	if err := s.foldSums(ctx); err != nil && !errors.Is(err, capture.ErrNoSpace) {
-		return r, err
+	for _, step := range []func() error{
+		func() error { return s.foldSums(ctx) },
+		func() error { return s.mergeBlocks(ctx, now) },
+	} {
+		if err := step(); err != nil && !errors.Is(err, capture.ErrNoSpace) {
+			return r, err
+		}
 	}
 	return r, s.reclaim(ctx, now)
 }
@@ -58,18 +64,25 @@ func (s *Store) Sweep(ctx context.Context, now time.Time, keep capture.Retention
 // deleted is what was deleted since space was last given back, kept on disk
 // so that a restart does not forget it.
 type deleted struct {
-	bytes uint64
-	since uint64 // Unix seconds of the last time, 0 for never
+	bytes  uint64
+	since  uint64 // Unix seconds of the last time, 0 for never
+	merged uint64 // bytes of the blocks that were merged, which are not in bytes
 }
 
 func (d deleted) encode() []byte {
-	b := append(make([]byte, 0, 16), recordFormat)
+	b := append(make([]byte, 0, 24), recordFormat)
 	b = binary.AppendUvarint(b, d.bytes)
-	return binary.AppendUvarint(b, d.since)
+	b = binary.AppendUvarint(b, d.since)
+	return binary.AppendUvarint(b, d.merged)
 }
 
 func decodeDeleted(data []byte) (d deleted, err error) {
-	err = decodeUvarints(data, "note of deletions", &d.bytes, &d.since)
+	const what = "note of deletions"
+	rest, err := readUvarints(data, what, &d.bytes, &d.since)
+	if err != nil || len(rest) == 0 { // as it was before there was merging
+		return d, err
+	}
+	_, err = readUvarints(append([]byte{recordFormat}, rest...), what, &d.merged)
 	return d, err
 }
 
@@ -78,6 +91,7 @@ type eraser struct {
 	txn     *badger.Txn
 	keys    keys
 	bytes   int64 // what the deleted records took
+	merged  int64 // and those that were merged
 	written int   // what was written anew
 	sum     deleted
 	swept   swept
@@ -104,7 +118,8 @@ func (s *Store) eraseNow(f func(d *eraser) error) error {
 		if err := f(d); err != nil {
 			return err
 		}
-		d.sum.bytes += uint64(max(d.bytes, 0)) //nolint:gosec // not negative
+		d.sum.bytes += uint64(max(d.bytes, 0))   //nolint:gosec // not negative
+		d.sum.merged += uint64(max(d.merged, 0)) //nolint:gosec // not negative
 		return txn.Set(keyDeleted, d.sum.encode())
 	})
 	if err != nil {

@@ -233,6 +233,47 @@ func TestSweepIsNotDueForLittle(t *testing.T) {
 	}
 }
 
+// TestOldNoteOfDeletions: it was shorter before blocks were merged.
+func TestOldNoteOfDeletions(t *testing.T) {
+	t.Parallel()
+	if d, err := decodeDeleted([]byte{recordFormat, 5, 6}); err != nil || d != (deleted{bytes: 5, since: 6}) {
+		t.Errorf("it reads as %+v: %v", d, err)
+	}
+	for _, bad := range [][]byte{{recordFormat, 5}, {recordFormat, 5, 6, 0x80}} {
+		if d, err := decodeDeleted(bad); !errors.Is(err, errDamaged) {
+			t.Errorf("%x reads as %+v: %v", bad, d, err)
+		}
+	}
+}
+
+// TestReclaimIsDue: merging alone makes no store compact every day.
+func TestReclaimIsDue(t *testing.T) {
+	t.Parallel()
+	const mib = 1 << 20
+	ago := func(d time.Duration) uint64 { return uint64(day.Add(-d).Unix()) }
+	for name, c := range map[string]struct {
+		d     deleted
+		store int64
+		want  bool
+	}{
+		"nothing":                     {deleted{}, 100 * mib, false},
+		"never before":                {deleted{bytes: 1}, 100 * mib, true},
+		"little lately":               {deleted{bytes: 31 * mib, since: ago(time.Hour)}, 100 * mib, false},
+		"much":                        {deleted{bytes: 32 * mib, since: ago(time.Hour)}, 100 * mib, true},
+		"too little of a large store": {deleted{bytes: 32 * mib, since: ago(time.Hour)}, 1000 * mib, false},
+		"the clock was set back":      {deleted{bytes: 1, since: ago(-time.Hour)}, 100 * mib, true},
+		"a day ago":                   {deleted{bytes: 1, since: ago(24 * time.Hour)}, 100 * mib, true},
+		"merged a day ago":            {deleted{merged: 31 * mib, since: ago(1000 * time.Hour)}, 100 * mib, false},
+		"much was merged":             {deleted{merged: 32 * mib, since: ago(time.Hour)}, 100 * mib, true},
+		"of a large store":            {deleted{merged: 32 * mib}, 1000 * mib, false},
+		"very much was merged":        {deleted{merged: 250 * mib, since: ago(time.Hour)}, 1000 * mib, true},
+	} {
+		if got := c.d.due(day, c.store); got != c.want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+}
+
 func TestSubtractSpans(t *testing.T) {
 	t.Parallel()
 	rnd := rand.New(rand.NewPCG(3, 4))

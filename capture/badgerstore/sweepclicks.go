@@ -2,6 +2,9 @@ package badgerstore
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"slices"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -52,6 +55,10 @@ func (s *Store) sweepClicks(ctx context.Context, cutoff time.Time) (n int, err e
 	for _, sp := range subtractSpans(joinSpans(gone), joinSpans(kept)) {
 		deleted, err := s.sweepBlocks(ctx, sp, snapshot)
 		n += deleted
+		if err == nil {
+			deleted, err = s.sweepMerged(ctx, sp)
+			n += deleted
+		}
 		if err != nil {
 			return n, err
 		}
@@ -130,6 +137,105 @@ func (s *Store) sweepBlocks(ctx context.Context, sp span, snapshot uint64) (n in
 		sp.first = next
 	}
 	return n, nil
+}
+
+// sweepMerged takes the blocks of a span out of the records that they were
+// merged into. (All of these are older than the markers: only sweeps merge.)
+func (s *Store) sweepMerged(ctx context.Context, sp span) (n int, err error) {
+	for from, more := groupOf(sp.first), true; more; {
+		var batch []shortened
+		size := 0
+		err := s.view(ctx, func(txn *badger.Txn) error {
+			var k keys
+			w := scan{prefix: []byte{kindMerged}, from: k.number(kindMerged, from)}
+			more = false
+			return s.scan(ctx, txn, w, func(item *badger.Item) (bool, error) {
+				group := keyNumber(item.Key())
+				if group > groupOf(sp.last) {
+					return false, nil
+				}
+				if more = len(batch) == rewriteStep || size > rewriteBytes; more {
+					from = group
+					return false, nil
+				}
+				rest := shortened{key: item.KeyCopy(nil), bytes: item.EstimatedSize()}
+				err := item.Value(func(v []byte) error { return rest.cut(v, sp) })
+				if err != nil {
+					return false, fmt.Errorf("%w: the click blocks of group %d: %w", errDamaged, group, err)
+				}
+				if rest.gone > 0 {
+					batch = append(batch, rest)
+					size += len(rest.value)
+				}
+				return true, nil
+			})
+		})
+		if err != nil {
+			return n, err
+		}
+		if len(batch) == 0 {
+			continue
+		}
+		if err := s.erase(ctx, func(d *eraser) error { return d.shorten(batch) }); err != nil {
+			return n, err
+		}
+		for _, rest := range batch {
+			n += rest.gone
+		}
+	}
+	return n, nil
+}
+
+// shortened is what is left of a record of merged blocks.
+type shortened struct {
+	key   []byte
+	value []byte // nil: nothing
+	bytes int64  // that the record took
+	gone  int    // blocks
+}
+
+// cut leaves out the blocks of a span.
+func (rest *shortened) cut(record []byte, sp span) error {
+	var r capture.BlockReader
+	if err := r.ResetFront(record); err != nil {
+		return err
+	}
+	left := 0
+	for number := range r.Blocks() {
+		if number < sp.first || number > sp.last {
+			left++
+		} else {
+			rest.gone++
+		}
+	}
+	if left == 0 || rest.gone == 0 {
+		return nil
+	}
+	blocks, err := capture.DecodeBlocks(record)
+	if err != nil {
+		return err
+	}
+	blocks = slices.DeleteFunc(blocks, func(b *capture.Block) bool { return b.Number >= sp.first && b.Number <= sp.last })
+	if rest.value = capture.EncodeBlocks(blocks); rest.value == nil {
+		return errors.New("what is left cannot be written anew")
+	}
+	return nil
+}
+
+func (d *eraser) shorten(batch []shortened) error {
+	for _, rest := range batch {
+		if rest.value != nil {
+			if err := d.replace(rest.key, rest.value); err != nil {
+				return err
+			}
+			continue
+		}
+		d.bytes += rest.bytes
+		if err := d.txn.Delete(rest.key); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // sweepMarkers deletes the markers of expired quarters, but not those that

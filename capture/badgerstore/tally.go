@@ -1,6 +1,7 @@
 package badgerstore
 
 import (
+	"context"
 	"encoding/binary"
 	"strings"
 	"sync"
@@ -105,6 +106,8 @@ type sharedBuilder struct {
 	mu sync.Mutex
 	*attribution.Builder
 	done *tally // what those who are done have
+	// refuse ends the reading: the report has too many rows.
+	refuse context.CancelCauseFunc
 	// joining is held by who adds to it, which may hand over; it is taken
 	// before mu.
 	joining sync.Mutex
@@ -194,7 +197,8 @@ func (t *tally) finish() {
 	}
 }
 
-// flush hands over.
+// flush hands over. If those are more rows than a report may have, nothing more
+// needs to be read.
 func (t *tally) flush() {
 	t.to.mu.Lock()
 	defer t.to.mu.Unlock()
@@ -212,6 +216,9 @@ func (t *tally) flush() {
 		t.to.Add(attribution.Dims{
 			Campaign: row.names[0], Source: row.names[1], Destination: row.names[2], Event: row.names[3], Sub: sub,
 		}, row.at, t.sums[i].figures().counts())
+	}
+	if err := t.to.Err(); err != nil {
+		t.to.refuse(err)
 	}
 	clear(t.index)
 	clear(t.rows)

@@ -109,21 +109,28 @@ func BenchmarkServer(b *testing.B) {
 			b.ReportMetric(0, "ns/op")
 		})
 	}
+	if profiles := plannedProfiles(); profiles.full {
+		b.Run("profile", func(b *testing.B) { profiles.run(b, m) })
+	}
 }
 
 // save leaves the report where CAPTURE_BENCH_OUT says, if it does.
 func (r *benchReport) save(b *testing.B) {
 	b.Helper()
+	if out := benchOut(); out != "" {
+		if err := r.write(out); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// benchOut is the directory that CAPTURE_BENCH_OUT names, from the checkout's top.
+func benchOut() string {
 	out := os.Getenv("CAPTURE_BENCH_OUT")
-	if out == "" {
-		return
+	if out == "" || filepath.IsAbs(out) {
+		return out
 	}
-	if !filepath.IsAbs(out) {
-		out = filepath.Join("..", "..", out) // from the checkout's top
-	}
-	if err := r.write(out); err != nil {
-		b.Fatal(err)
-	}
+	return filepath.Join("..", "..", out)
 }
 
 // measureKinds measures all kinds in turns, and returns their slices in the order of the rounds.
@@ -132,10 +139,6 @@ func measureKinds(b *testing.B, m *meter, setup benchSetup, plan benchPlan) (all
 	m.server.moreClicks(b, plan.clicks)
 	for _, k := range benchKinds(setup.protocol, m.server.ids[0]) {
 		all = append(all, measuredKind{kind: k})
-	}
-	// The repeated postback must be known before it is repeated.
-	if a := m.server.get("/postback?click_id=" + m.server.ids[0] + "&txid=order-0&payout=12.50&currency=USD"); a.status != 200 {
-		b.Fatalf("postback: status %d %s", a.status, a.body)
 	}
 	turn := func(i int, length time.Duration) benchFigures {
 		f, err := m.slice(setup.protocol, setup.connections, all[i].kind, length)

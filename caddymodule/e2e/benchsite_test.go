@@ -172,7 +172,8 @@ func (s *benchServer) url(p protocol, k benchKind) string {
 	return p.scheme() + "://127.0.0.1:" + port
 }
 
-// moreClicks gives postbacks fresh clicks to report on.
+// moreClicks gives postbacks fresh clicks to report on. The first one has a conversion already, for
+// what repeats its postback.
 func (s *benchServer) moreClicks(b *testing.B, n int) {
 	b.Helper()
 	const workers = 16
@@ -202,6 +203,9 @@ func (s *benchServer) moreClicks(b *testing.B, n int) {
 	s.ids = slices.Concat(ids...)
 	if err := writeLines(s.list, s.ids); err != nil {
 		b.Fatal(err)
+	}
+	if a := s.get("/postback?click_id=" + s.ids[0] + "&txid=order-0&payout=12.50&currency=USD"); a.status != 200 {
+		b.Fatalf("postback: status %d %s", a.status, a.body)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"unsafe"
 
 	"github.com/klauspost/compress/s2"
 )
@@ -12,6 +13,7 @@ import (
 type blockPart struct {
 	plain   []byte // reused
 	text    string
+	lent    bool // text is plain itself, so good only until the next block
 	strings []string
 	at      int
 	ok      bool
@@ -26,8 +28,13 @@ func (p *blockPart) open(data []byte) error {
 	if p.plain, err = s2.Decode(p.plain[:cap(p.plain)], data); err != nil {
 		return fmt.Errorf("%w: %w", errBlock, err)
 	}
-	// What is read points into the text: a new one for each block.
-	p.text, p.at, p.ok = string(p.plain), 0, true
+	// What is read points into the text.
+	p.at, p.ok = 0, true
+	if p.lent {
+		p.text = unsafe.String(unsafe.SliceData(p.plain), len(p.plain))
+	} else {
+		p.text = string(p.plain) // a new one for each block
+	}
 	return nil
 }
 

@@ -55,6 +55,7 @@ func (f *ClickFront) Sub(name string) string { return find(f.Subs, name) }
 
 // Reset makes r read another record.
 func (r *BlockReader) Reset(data []byte) error {
+	r.first.lent = false
 	rest, err := r.reset(data)
 	if err != nil {
 		return err
@@ -74,8 +75,10 @@ func (r *BlockReader) maxStrings() uint64 {
 }
 
 // ResetFront makes r read another record, of which only NextFront can be read:
-// it leaves the rest packed.
+// it leaves the rest packed. The strings that NextFront reads are good only
+// until the next reset: a report reads millions of them and keeps few.
 func (r *BlockReader) ResetFront(data []byte) error {
+	r.first.lent = true
 	_, err := r.reset(data)
 	return err
 }

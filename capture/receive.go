@@ -229,7 +229,9 @@ func (rt *Route) nameTxID(p *Postback, k *kind, v *fieldValues, f *found) (reaso
 
 // readBody reads the body once, whatever the sender says of its length.
 func (rt *Route) readBody(r *http.Request) ([]byte, *Reject) {
-	if r.Body == nil || r.Body == http.NoBody {
+	// A length of 0 is what the server knows, not the sender: it is -1 where it
+	// is not known. Reading would set deadlines for nothing.
+	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
 		return nil, nil
 	}
 	if r.ContentLength > rt.MaxBody {

@@ -226,6 +226,7 @@ func TestReceiveBody(t *testing.T) {
 		}
 	}
 	broken := postRequest("", "")
+	broken.ContentLength = -1
 	broken.Body = io.NopCloser(io.MultiReader(strings.NewReader("click_id="), iotest.ErrReader(errors.New("10.0.0.1: reset"))))
 	if _, rej := received(t, rt, broken, a); rej == nil || rej.Status != 400 || rej.Reason != MalformedRequest || strings.Contains(rej.Detail, "10.0") {
 		t.Errorf("broken off: got %v", rej)

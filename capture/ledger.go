@@ -171,7 +171,7 @@ func (l *Ledger) Wait(t Ticket, limit time.Duration) Saved {
 	}
 	s := l.state.Load()
 	if s.store != nil && s.why == "" && limit > 0 {
-		t.b.waits.wait(t.b.done, limit)
+		t.b.waits.wait(limit)
 	}
 	select {
 	case <-t.b.done:

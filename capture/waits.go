@@ -6,64 +6,77 @@ import (
 )
 
 // waits is where those wait whose clicks are in one block, until the block is
-// done with or they have waited for long enough. They share one timer, which
-// starts with the first of them: at a thousand requests at once, a timer for
-// each costs more than writing what they wait for. So where the disk stalls,
-// whoever comes later waits a little less than the limit; nobody waits longer.
+// done with or they have waited for long enough. Those who come at about the
+// same time share a timer: at a thousand requests at once, one for each costs
+// more than writing what they wait for.
 type waits struct {
 	mu    sync.Mutex
-	limit time.Duration
-	timer *time.Timer
-	over  chan struct{} // nil before anybody waits
-	past  bool          // over is closed
-	ended bool          // the block is done with
+	turns []*turn
+	ended bool // the block is done with
 }
 
-// wait waits until the block is done with, when done is closed, but no longer
-// than limit.
-func (w *waits) wait(done <-chan struct{}, limit time.Duration) {
+// turn are those who share a timer, which starts with the first of them.
+// Whoever comes in the first quarter of its time may join, so where the disk
+// stalls they wait for three quarters of the limit at least, and never longer
+// than the limit.
+type turn struct {
+	begun time.Time
+	limit time.Duration
+	timer *time.Timer
+	over  chan struct{}
+	past  bool // over is closed
+}
+
+func (t *turn) admits(now time.Time, limit time.Duration) bool {
+	return t.limit == limit && now.Sub(t.begun) <= limit/4
+}
+
+// wait waits until the block is done with, but no longer than limit.
+func (w *waits) wait(limit time.Duration) {
+	now := time.Now()
 	w.mu.Lock()
 	if w.ended {
 		w.mu.Unlock()
 		return
 	}
-	if w.over == nil {
-		w.over, w.limit = make(chan struct{}), limit
-		w.timer = time.AfterFunc(limit, w.release)
-	}
-	over, same := w.over, w.limit == limit
+	over := w.join(now, limit).over
 	w.mu.Unlock()
-	if same {
-		<-over
-		return
+	<-over
+}
+
+// join returns the turn to wait in. The lock is held.
+func (w *waits) join(now time.Time, limit time.Duration) *turn {
+	for i := len(w.turns) - 1; i >= 0; i-- {
+		if w.turns[i].admits(now, limit) {
+			return w.turns[i]
+		}
 	}
-	// It is of another route, with another limit.
-	timer := time.NewTimer(limit)
-	defer timer.Stop()
-	select {
-	case <-done:
-	case <-timer.C:
+	t := &turn{begun: now, limit: limit, over: make(chan struct{})}
+	t.timer = time.AfterFunc(limit, func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		t.end()
+	})
+	w.turns = append(w.turns, t)
+	return t
+}
+
+// end lets those go on who wait in the turn. The lock is held.
+func (t *turn) end() {
+	if !t.past {
+		t.past = true
+		close(t.over)
 	}
 }
 
 // end is called when the block is done with.
 func (w *waits) end() {
 	w.mu.Lock()
-	w.ended = true
-	timer := w.timer
-	w.mu.Unlock()
-	if timer != nil {
-		timer.Stop()
-		w.release()
-	}
-}
-
-// release lets those go on who wait.
-func (w *waits) release() {
-	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !w.past {
-		w.past = true
-		close(w.over)
+	w.ended = true
+	for _, t := range w.turns {
+		t.timer.Stop()
+		t.end()
 	}
+	w.turns = nil
 }

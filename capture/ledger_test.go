@@ -240,6 +240,52 @@ func TestQueueBoundsClicks(t *testing.T) {
 	})
 }
 
+// TestPostbacksHaveAShare: clicks come faster than they are written. Postbacks of
+// clicks that are stored are booked all the same, and those about one click in
+// the order in which they came.
+func TestPostbacksHaveAShare(t *testing.T) {
+	bubble(t, func(t *testing.T, e *memstore.Engine, l *capture.Ledger) {
+		stored := record(t, l, "stored")
+		e.SetHooks(memstore.Hooks{Before: func(*capture.Batch) error {
+			time.Sleep(time.Second)
+			return nil
+		}})
+		defer e.SetHooks(memstore.Hooks{})
+		over := make(chan struct{})
+		var flood sync.WaitGroup
+		flood.Go(func() {
+			for {
+				for range 5000 {
+					l.Record(click("flood"))
+				}
+				select {
+				case <-over:
+					return
+				case <-time.After(time.Second):
+				}
+			}
+		})
+		time.Sleep(3 * time.Second)
+		for n := range 5 {
+			p := postback(stored.Ref, fmt.Sprint(n))
+			if err := l.Book(background, p); err != nil || p.Result.Outcome != capture.Recorded {
+				t.Errorf("postback %d is %s, %v", n, p.Result.Outcome, err)
+			}
+		}
+		if h := l.Health(); h.QueuedClicks < 5000 {
+			t.Errorf("only %d clicks are queued: that is no flood", h.QueuedClicks)
+		}
+		// One of a click that waits goes after it, however long that takes.
+		late := click("late")
+		l.Record(late)
+		if err := l.Book(background, postback(late.Ref, "late")); !errors.Is(err, capture.ErrUnavailable) {
+			t.Errorf("a postback of a click that waits gets %v", err)
+		}
+		close(over)
+		flood.Wait()
+	})
+}
+
 func TestQueueBoundsPostbacks(t *testing.T) {
 	bubble(t, func(t *testing.T, e *memstore.Engine, l *capture.Ledger) {
 		c := record(t, l, "a")

@@ -291,8 +291,9 @@ func (q *queue) take(limit int) load {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	var w load
-	bytes := 0
-	room := func(size int) bool { return w.requests == 0 || w.requests < limit && bytes+size <= maxBatchBytes }
+	q.takeStored(&w, limit)
+	first, bytes := w.requests, 0
+	room := func(size int) bool { return w.requests == first || w.requests < limit && bytes+size <= maxBatchBytes }
 	n := 0
 	for ; n < len(q.ready) && room(q.ready[n].bytes); n++ {
 		w.addBlock(q.ready[n], &bytes)
@@ -306,12 +307,8 @@ func (q *queue) take(limit int) load {
 	if q.open == nil && len(q.ready) == 0 {
 		n = 0
 		for ; n < len(q.postbacks) && room(q.postbacks[n].bytes); n++ {
-			p := q.postbacks[n]
-			p.taken = true
-			w.postbacks = append(w.postbacks, p)
-			w.requests++
-			bytes += p.bytes
-			q.postbackBytes -= p.bytes
+			bytes += q.postbacks[n].bytes
+			q.takePostback(&w, q.postbacks[n])
 		}
 		q.postbacks = slices.Delete(q.postbacks, 0, n)
 	}

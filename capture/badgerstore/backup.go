@@ -9,7 +9,6 @@ import (
 	"io"
 
 	"github.com/dgraph-io/badger/v4"
-	"github.com/dgraph-io/badger/v4/table"
 
 	"github.com/caddy-capture/caddy-capture/capture"
 )
@@ -44,6 +43,7 @@ func (s *Store) Backup(ctx context.Context, w io.Writer) error {
 			return err
 		}
 		var head []byte
+		var pause rest
 		err = s.scan(ctx, txn, scan{}, func(item *badger.Item) (bool, error) {
 			key := item.Key()
 			if ofThisDisk(key) {
@@ -58,6 +58,7 @@ func (s *Store) Backup(ctx context.Context, w io.Writer) error {
 				_, err := b.Write(v)
 				return err
 			})
+			pause.maybe()
 			return err == nil, err
 		})
 		if err != nil {
@@ -84,7 +85,7 @@ func (s *Store) verifyNow(ctx context.Context) error {
 		if err := p.now(); err != nil {
 			return err
 		}
-		if err := verifyTable(table.NewFilename(t.ID, s.home.dir), t.ID); err != nil {
+		if err := s.verifyListed(t.ID); err != nil {
 			return s.fail(err)
 		}
 	}

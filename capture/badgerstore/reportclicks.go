@@ -119,7 +119,11 @@ func (s *Store) countClicks(ctx context.Context, txn *badger.Txn, kind byte, sp 
 		if err := item.Value(c.block); err != nil {
 			return false, damagedClicks(item.Key(), err)
 		}
-		c.rest.maybe()
+		if kind == kindMerged {
+			c.rest.now()
+		} else {
+			c.rest.maybe()
+		}
 		return true, nil
 	})
 }

@@ -150,6 +150,13 @@ func (d *Disk) Stall(t testing.TB) (resume func()) {
 	return freeze(t, d.Dir)
 }
 
+// Hang makes the device itself answer nothing until resume is called: writes go
+// into memory, and whoever wants them on the disk waits.
+func (d *Disk) Hang(t testing.TB) (resume func()) {
+	t.Helper()
+	return freeze(t, d.below)
+}
+
 // What <linux/fs.h> calls FIFREEZE and FITHAW.
 const (
 	ioctlFreeze = 0xc0045877

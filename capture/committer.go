@@ -16,10 +16,12 @@ const (
 	// linger is how long the committer waits at a time, and lingers how often
 	// at most, until the batch is as full as those before: a commit costs as
 	// much for one request as for a hundred. It waits only where batches have
-	// more than lingerAfter requests: an idle site never waits.
+	// more than lingerAfter requests, and none was idleAfter ago: an idle site
+	// never waits.
 	linger      = time.Millisecond
 	lingers     = 3
 	lingerAfter = 8
+	idleAfter   = 100 * time.Millisecond
 	// retryEvery is how often a write that was refused is tried again.
 	retryEvery = 250 * time.Millisecond
 )
@@ -31,7 +33,8 @@ type committer struct {
 	seq   uint64
 	batch uint64
 	limit int
-	usual int // requests in a batch, as those before let expect
+	usual int       // requests in a batch, as those before let expect
+	last  time.Time // when a batch was written
 	early early
 
 	started chan struct{} // closed by start: the first lease is there or failed
@@ -76,6 +79,9 @@ func (c *committer) loop() {
 // have a commit to itself, with all others waiting for it.
 func (c *committer) gather(closed bool) {
 	runtime.Gosched()
+	if time.Since(c.last) > idleAfter {
+		c.usual = 0
+	}
 	if c.usual <= lingerAfter || closed || c.degraded() {
 		return
 	}
@@ -111,7 +117,7 @@ func (c *committer) write(w load) bool {
 	err := c.commit(w)
 	switch {
 	case err == nil:
-		c.usual = max(w.requests, c.usual-c.usual/8-1)
+		c.usual, c.last = max(w.requests, c.usual-c.usual/8-1), time.Now()
 		c.limit = maxBatchRequests
 		return true
 	case errors.Is(err, ErrTooLarge) && (c.limit > 1 || len(c.early.list) < waiting) && w.requests > 0:

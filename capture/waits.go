@@ -16,9 +16,8 @@ type waits struct {
 }
 
 // turn are those who share a timer, which starts with the first of them.
-// Whoever comes in the first quarter of its time may join, so where the disk
-// stalls they wait for three quarters of the limit at least, and never longer
-// than the limit.
+// Whoever comes soon after may join: nobody waits longer than the limit, and
+// nobody less than nine tenths of it.
 type turn struct {
 	begun time.Time
 	limit time.Duration
@@ -28,7 +27,7 @@ type turn struct {
 }
 
 func (t *turn) admits(now time.Time, limit time.Duration) bool {
-	return t.limit == limit && now.Sub(t.begun) <= limit/4
+	return t.limit == limit && now.Sub(t.begun) <= limit/16
 }
 
 // wait waits until the block is done with, but no longer than limit.

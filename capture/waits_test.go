@@ -18,10 +18,10 @@ func TestWaits(t *testing.T) {
 		"done before the limit": {20 * ms, []waiter{{0, 50 * ms, 20 * ms}, {10 * ms, 50 * ms, 20 * ms}}},
 		"done after the limit":  {900 * ms, []waiter{{0, 50 * ms, 50 * ms}}},
 		"the second shares the timer of the first": {
-			900 * ms, []waiter{{0, 50 * ms, 50 * ms}, {12 * ms, 50 * ms, 50 * ms}, {12500 * time.Microsecond, 50 * ms, 50 * ms}},
+			900 * ms, []waiter{{0, 50 * ms, 50 * ms}, {3 * ms, 50 * ms, 50 * ms}, {3125 * time.Microsecond, 50 * ms, 50 * ms}},
 		},
 		"who comes later has another": {
-			900 * ms, []waiter{{0, 50 * ms, 50 * ms}, {13 * ms, 50 * ms, 63 * ms}, {20 * ms, 50 * ms, 63 * ms}, {60 * ms, 50 * ms, 110 * ms}},
+			900 * ms, []waiter{{0, 50 * ms, 50 * ms}, {13 * ms, 50 * ms, 63 * ms}, {15 * ms, 50 * ms, 63 * ms}, {60 * ms, 50 * ms, 110 * ms}},
 		},
 		"another limit has a timer of its own": {
 			900 * ms, []waiter{{0, 50 * ms, 50 * ms}, {20 * ms, 100 * ms, 120 * ms}, {60 * ms, 10 * ms, 70 * ms}},

@@ -123,8 +123,8 @@ func dirError(what, dir string, err error) error {
 // open.
 func (e *Engine) moveAside(h *home) error {
 	var empty []string
-	for _, pattern := range []string{"*.mem", "*.vlog"} {
-		names, err := filepath.Glob(filepath.Join(h.dir, pattern))
+	for _, suffix := range []string{".mem", ".vlog"} {
+		names, err := filesIn(h.dir, suffix)
 		if err != nil {
 			return fmt.Errorf("looking for leftovers of a crash in %q: %w", h.dir, err)
 		}

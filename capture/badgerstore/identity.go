@@ -228,7 +228,7 @@ func saveIdentity(db *badger.DB, f identityFile) error {
 	txn := db.NewTransactionAt(ts, true)
 	defer txn.Discard()
 	if err = txn.Set(keyIdentity, data); err == nil {
-		err = txn.CommitAt(ts+1, nil)
+		err = commitSynced(db, txn, ts+1)
 	}
 	if err != nil {
 		return fmt.Errorf("writing the store's identity: %w", err)

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/dgraph-io/badger/v4"
 )
 
 // logRoom is how much Badger writes into a log: it ends one after the write
@@ -29,21 +31,35 @@ type logs struct {
 	dir    string
 	next   int      // number of the log that is not there yet
 	newest *os.File // nil if it could not be opened
+	lost   bool     // there is one that could not be opened
 }
 
 // newLogs begins with the logs that are there.
 func newLogs(dir string) *logs {
 	l := &logs{dir: dir}
-	names, err := filepath.Glob(l.name("*"))
-	if err != nil {
-		return l
-	}
+	l.find()
+	return l
+}
+
+// find looks for the newest log there is.
+func (l *logs) find() {
+	names, _ := filesIn(l.dir, ".mem") // then it is not found by its number either
 	for _, name := range names {
 		if n, err := strconv.Atoi(strings.TrimSuffix(filepath.Base(name), ".mem")); err == nil {
 			l.next = max(l.next, n)
 		}
 	}
-	return l
+}
+
+// filesIn lists the files of a directory by the end of their names, in order.
+func filesIn(dir, suffix string) (names []string, err error) {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), suffix) {
+			names = append(names, filepath.Join(dir, e.Name()))
+		}
+	}
+	return names, err
 }
 
 func (l *logs) name(number string) string { return filepath.Join(l.dir, number+".mem") }
@@ -52,13 +68,16 @@ func (l *logs) name(number string) string { return filepath.Join(l.dir, number+"
 // called after each write: a log is begun seldom, and by a write. Where there
 // is no room to be had, all is as without it.
 func (l *logs) follow() error {
+	if l.lost {
+		l.find() // it may be gone by now, and others come
+	}
 	for {
 		f, err := os.OpenFile(l.name(fmt.Sprintf("%05d", l.next)), os.O_RDWR, 0)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
 		l.close() // whatever it is, it is not the newest
-		if err != nil {
+		if l.lost = err != nil; l.lost {
 			return err
 		}
 		l.next++
@@ -80,6 +99,16 @@ func (l *logs) sync(otherwise func() error) error {
 		return otherwise()
 	}
 	return syncData(l.newest)
+}
+
+// commitSynced commits a transaction of before the store is open, and makes it
+// durable.
+func commitSynced(db *badger.DB, txn *badger.Txn, ts uint64) error {
+	err := txn.CommitAt(ts, nil)
+	if err == nil && ownSync {
+		err = db.Sync()
+	}
+	return err
 }
 
 // close lets go of the newest log.

@@ -133,7 +133,7 @@ func (m *migrator) step(prefix, from []byte, convert func(old pair) (pair, error
 			return nil, err
 		}
 	}
-	if err := txn.CommitAt(m.ts+1, nil); err != nil {
+	if err := commitSynced(m.db, txn, m.ts+1); err != nil {
 		return nil, fmt.Errorf("%w: %w", capture.ErrFatal, err)
 	}
 	m.ts++

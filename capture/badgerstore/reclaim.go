@@ -3,7 +3,6 @@ package badgerstore
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -178,8 +177,8 @@ func (s *Store) flush(ctx context.Context) error {
 
 // newestLog names the log of the memtable in use.
 func (s *Store) newestLog() string {
-	names, _ := filepath.Glob(filepath.Join(s.home.dir, "*.mem")) // the pattern is good
-	if len(names) == 0 {
+	names, err := filesIn(s.home.dir, ".mem")
+	if err != nil || len(names) == 0 {
 		return ""
 	}
 	return slices.Max(names)

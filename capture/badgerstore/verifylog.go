@@ -21,7 +21,7 @@ import (
 
 // checkLogs reads all logs and returns an error if one is damaged.
 func checkLogs(dir string) error {
-	names, err := filepath.Glob(filepath.Join(dir, "*.mem"))
+	names, err := filesIn(dir, ".mem")
 	if err != nil {
 		return fmt.Errorf("looking for logs in %q: %w", dir, err)
 	}

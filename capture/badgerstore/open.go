@@ -42,6 +42,9 @@ func badgerOptions(dir string, e *Engine) badger.Options {
 	o.NumMemtables = 3
 	o.NumCompactors = 2
 	o.BlockCacheSize = 32 << 20
+	// Tables of one size on all levels: Badger's own get larger from level to
+	// level, and those who build them take memory for two each.
+	o.BaseTableSize, o.TableSizeMultiplier = 4<<20, 1
 	o.IndexCacheSize = 0          // only encrypted tables use one; ours are mapped
 	o.ValueLogFileSize = 16 << 20 // never written to, but made at full size
 	o.ChecksumVerificationMode = options.OnBlockRead

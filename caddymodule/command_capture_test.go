@@ -170,8 +170,8 @@ func TestFollowCommand(t *testing.T) {
 	}))
 	defer srv.Close()
 	for format, want := range map[string]string{
-		"table": "   SEQ  TIME                  ROUTE             OUTCOME          REASON            CAMPAIGN          EVENT         STATUS      PAYOUT  CURRENCY  TXID               DETAIL\n" +
-			"     7  2026-11-22T09:00:00Z  /postback         recorded                           =acme             sale          approved      1.00  USD       t\\x1b1\n",
+		"table": "   SEQ  TIME                  ROUTE             OUTCOME          REASON            CAMPAIGN          EVENT         STATUS        PAYOUT  CURRENCY  TXID               DETAIL\n" +
+			"     7  2026-11-22T09:00:00Z  /postback         recorded                           =acme             sale          approved        1.00  USD       t\\x1b1\n",
 		"csv": "seq,time,route,outcome,reason,campaign,event,status,payout,currency,txid,detail\n" +
 			"7,2026-11-22T09:00:00Z,/postback,recorded,,'=acme,sale,approved,1.00,USD,t\x1b1,\n",
 		"json": string(entry) + "\n",
@@ -300,10 +300,10 @@ func TestFollowFits(t *testing.T) {
 		left  string
 		row   []string
 	}{
-		{journalFollower(time.UTC), 0, "", journalRow(&entryAnswer{Seq: 1, Time: timestamp{testNow}, Outcome: "recorded", Detail: long}, time.UTC)},
-		{journalFollower(time.UTC), 200, "", journalRow(&entryAnswer{Seq: 1234567, Time: timestamp{testNow}, Outcome: "quarantined", Detail: long}, time.UTC)},
-		{journalFollower(time.UTC), 80, "currency detail event payout route status txid", journalRow(&entryAnswer{
-			Seq: 1, Time: timestamp{testNow}, Outcome: "recorded", Campaign: long, claimAnswer: claim}, time.UTC)},
+		{journalFollower(time.UTC, formatTable), 0, "", journalRow(&entryAnswer{Seq: 1, Time: timestamp{testNow}, Outcome: "recorded", Detail: long}, time.UTC, formatTable)},
+		{journalFollower(time.UTC, formatTable), 200, "", journalRow(&entryAnswer{Seq: 1234567, Time: timestamp{testNow}, Outcome: "quarantined", Detail: long}, time.UTC, formatTable)},
+		{journalFollower(time.UTC, formatTable), 80, "currency detail event payout route status txid", journalRow(&entryAnswer{
+			Seq: 1, Time: timestamp{testNow}, Outcome: "recorded", Campaign: long, claimAnswer: claim}, time.UTC, formatTable)},
 		{conversionFollower(time.UTC), 200, "", conversionRow(&conversionAnswer{Time: timestamp{testNow}, Source: long, claimAnswer: claim}, time.UTC)},
 		{conversionFollower(time.UTC), 80, "click id txid", conversionRow(&conversionAnswer{Time: timestamp{testNow}, Source: long, claimAnswer: claim}, time.UTC)},
 	} {

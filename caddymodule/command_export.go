@@ -38,7 +38,7 @@ With -o the file appears when it is complete, readable for you alone.
 		ValidArgs: []string{"clicks", "conversions", "journal"},
 		RunE:      runExport,
 	}
-	addRange(cmd, "what is")
+	addRangeIn(cmd, "what is", "Time zone of the days in --from and --to, like Europe/Berlin; what is written has UTC")
 	f := cmd.Flags()
 	f.String("campaign", "", "Only this campaign")
 	f.StringP("output", "o", toStdout, "File to write to, instead of standard output")

@@ -29,17 +29,17 @@ type follower struct {
 	row    func(data []byte) ([]string, error)
 }
 
-func journalFollower(loc *time.Location) *follower {
+func journalFollower(loc *time.Location, format string) *follower {
 	return &follower{
 		what:   "the journal",
-		table:  journalTable(nil, loc),
-		widths: []int{6, timeWidth(loc), 16, 15, 16, 16, 12, 8, 8, 8, 17, 0},
+		table:  journalTable(nil, loc, format),
+		widths: []int{6, timeWidth(loc), 16, 15, 16, 16, 12, 10, 8, 8, 17, 0},
 		row: func(data []byte) ([]string, error) {
 			var e entryAnswer
 			if err := json.Unmarshal(data, &e); err != nil {
 				return nil, fmt.Errorf("reading an entry: %w", err)
 			}
-			return journalRow(&e, loc), nil
+			return journalRow(&e, loc, format), nil
 		},
 	}
 }

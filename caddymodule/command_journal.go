@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/caddy-capture/caddy-capture/capture"
 )
 
 func journalCommand() *cobra.Command {
@@ -19,6 +21,9 @@ func journalCommand() *cobra.Command {
 Lists authentic postbacks and what became of each, newest first. The request as
 it arrived, with its secrets masked, is in --format json, where times are in UTC;
 tables and CSV have them in the zone of --tz.
+
+A table has a status in quotes where it is only what the sender said: of what
+waits in quarantine, was a duplicate or is ignored. CSV and JSON have no quotes.
 
 With --follow it shows the last entries and then each new one as it comes,
 until it is interrupted; --format json then writes one entry a line.
@@ -53,21 +58,21 @@ func runJournal(cmd *cobra.Command, _ []string) error {
 		q.Set("open", "1")
 	}
 	if on, _ := cmd.Flags().GetBool("follow"); on {
-		return follow(cmd, "/capture/journal", q, journalFollower(loc))
+		return follow(cmd, "/capture/journal", q, journalFollower(loc, flagString(cmd, "format")))
 	}
 	return show(cmd, "/capture/journal", q, func(r io.Reader, format string) error {
 		var answer journalAnswer
 		if err := readAnswer(r, &answer); err != nil {
 			return err
 		}
-		if err := journalTable(answer.Entries, loc).print(cmd, format, "no entries"); err != nil || answer.Next == 0 {
+		if err := journalTable(answer.Entries, loc, format).print(cmd, format, "no entries"); err != nil || answer.Next == 0 {
 			return err
 		}
 		return more(cmd, strconv.FormatUint(answer.Next, 10))
 	})
 }
 
-func journalTable(entries []entryAnswer, loc *time.Location) *table {
+func journalTable(entries []entryAnswer, loc *time.Location, format string) *table {
 	t := &table{columns: []column{
 		{title: "seq", number: true},
 		{title: "time", id: true, style: dimStyle},
@@ -83,22 +88,26 @@ func journalTable(entries []entryAnswer, loc *time.Location) *table {
 		{title: "detail", rank: 3},
 	}}
 	for i := range entries {
-		t.rows = append(t.rows, journalRow(&entries[i], loc))
+		t.rows = append(t.rows, journalRow(&entries[i], loc, format))
 	}
 	return t
 }
 
-func journalRow(e *entryAnswer, loc *time.Location) []string {
-	outcome := string(e.Outcome)
+func journalRow(e *entryAnswer, loc *time.Location, format string) []string {
+	outcome, status := string(e.Outcome), e.Status
 	switch {
 	case e.Test:
 		outcome += " (test)"
 	case e.Resolved != 0:
 		outcome += " (resolved)"
 	}
+	if format == formatTable && status != "" && e.Outcome != capture.Recorded && e.Outcome != capture.Updated {
+		// It became no conversion's status: in quotes it has no such colour either.
+		status = strconv.Quote(status)
+	}
 	return []string{
 		strconv.FormatUint(e.Seq, 10), cellTime(e.Time, loc), e.Route, outcome, string(e.Reason), e.Campaign,
-		e.Event, e.Status, e.Payout, e.Currency, e.TxID, withNotes(e.Detail, e.Notes),
+		e.Event, status, e.Payout, e.Currency, e.TxID, withNotes(e.Detail, e.Notes),
 	}
 }
 

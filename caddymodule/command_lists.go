@@ -21,12 +21,18 @@ const timeHelp = `
 last-month, this-year and last-year: from its begin, or to its end. Days are
 those of --tz.`
 
-// addRange adds the flags of a range of time.
+// addRange adds the flags of a range of time to a command that shows times in
+// its zone.
 func addRange(cmd *cobra.Command, what string) {
+	addRangeIn(cmd, what, "Time zone of days, hours and months, and of times in tables, like Europe/Berlin")
+}
+
+// addRangeIn says with zone what the time zone is for.
+func addRangeIn(cmd *cobra.Command, what, zone string) {
 	f := cmd.Flags()
 	f.String("from", "", "Only "+what+" from this time on")
 	f.String("to", "", "Only "+what+" before this time")
-	f.String("tz", "UTC", "Time zone of days, hours and months, and of times in tables, like Europe/Berlin")
+	f.String("tz", "UTC", zone)
 }
 
 // zone is the time zone of --tz, in which a table or CSV has its times; JSON

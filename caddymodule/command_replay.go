@@ -39,7 +39,7 @@ status is 0 if all was tried, also where something stays in quarantine.
 		Args: cobra.NoArgs,
 		RunE: runReplay,
 	}
-	addRange(cmd, "what arrived")
+	addRangeIn(cmd, "what arrived", "Time zone of the days in --from and --to, like Europe/Berlin")
 	f := cmd.Flags()
 	f.String("reason", "", "Only this reason for quarantine, like unknown_click")
 	f.String("route", "", "Only this postback route")

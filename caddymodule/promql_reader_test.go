@@ -26,10 +26,9 @@ const (
 
 // promValue is what an expression comes to. Only what is read from a metric is a counter.
 type promValue struct {
-	kind    string
-	labels  []string
-	counter bool
-	metric  bool
+	kind            string
+	labels          []string
+	counter, metric bool
 }
 
 type promError string
@@ -118,23 +117,24 @@ func (p *promReader) binary(level int) promValue {
 	left := p.binary(level + 1)
 	for slices.Contains(promLevels[level], p.peek()) {
 		operator := p.next()
-		isBool := p.take("bool")
+		p.require(!p.take("bool") || slices.Contains(promLevels[2], operator), "%s takes no bool", operator)
 		var on []string
 		matching := p.take("on")
 		if matching {
 			on = p.names()
 		}
 		right := p.binary(level + 1)
-		left = p.combine(operator, left, right, on, matching || isBool)
+		left = p.combine(operator, left, right, on, matching)
 	}
 	return left
 }
 
-// combine joins two values. Vectors have to have the same labels, or nothing ever matches.
+// combine joins two values. Vectors need the same labels, or to share those of on, to ever match.
 func (p *promReader) combine(operator string, left, right promValue, on []string, matching bool) promValue {
 	p.require(left.kind != promRange && right.kind != promRange, "%s takes no range", operator)
+	set := slices.Contains([]string{"and", "or", "unless"}, operator)
 	if left.kind == promScalar || right.kind == promScalar {
-		p.require(!slices.Contains([]string{"and", "or", "unless"}, operator), "%s takes vectors", operator)
+		p.require(!set && !matching, "%s takes vectors", operator)
 		if left.kind == promScalar {
 			left = promValue{kind: right.kind, labels: right.labels, metric: right.metric}
 		}
@@ -146,6 +146,9 @@ func (p *promReader) combine(operator string, left, right promValue, on []string
 	}
 	same := slices.Equal(left.labels, right.labels) || matching || operator == "or" && len(right.labels) == 0
 	p.require(same, "%s has %q on its left and %q on its right", operator, left.labels, right.labels)
+	if matching && !set { // the result is of pairs, not a part of a side
+		left.labels = on
+	}
 	left.metric, left.counter = left.metric || right.metric, false
 	return left
 }
@@ -206,7 +209,7 @@ func (p *promReader) aggregation(name string) promValue {
 	for _, label := range by {
 		p.require(slices.Contains(v.labels, label), "%s by %s, which is not among %q", name, label, v.labels)
 	}
-	if name == "topk" && by == nil {
+	if name == "topk" { // it picks some of what there is, of each group
 		return v
 	}
 	return promValue{kind: promVector, labels: by, metric: v.metric}

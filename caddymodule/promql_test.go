@@ -15,7 +15,11 @@ func TestReadQuery(t *testing.T) {
 		`histogram_quantile(0.9, sum by (instance, le) (rate(caddy_capture_commit_duration_seconds_bucket[1h])))`:         "instance",
 		`topk(3, sum by (route) (caddy_capture_postbacks_total))`:                                                         "route",
 		`sum(caddy_capture_stores) or vector(0)`:                                                                          "",
-		`1 - caddy_capture_queue_length / on (instance) caddy_capture_store_bytes offset 1h`:                              "instance,job",
+		`1 - caddy_capture_queue_length / on (instance) caddy_capture_store_bytes offset 1h`:                              "instance",
+		`caddy_capture_queue_length > on () sum(caddy_capture_store_bytes)`:                                               "",
+		`caddy_capture_quarantine and on (instance) caddy_capture_store_bytes > 9`:                                        "instance,job,reason",
+		`caddy_capture_quarantine > bool 1`:                                                                               "instance,job,reason",
+		`topk by (instance) (3, caddy_capture_quarantine)`:                                                                "instance,job,reason",
 		`predict_linear(caddy_capture_store_room_bytes[12h], 4 * 86400) < 1e9 unless caddy_capture_store_room_bytes > 10`: "instance,job",
 	} {
 		labels, err := readQuery(query, known, nil)
@@ -45,6 +49,9 @@ func TestReadQuery(t *testing.T) {
 		`caddy_capture_clicks_total{campaign~"x"}`:                       "cannot be read",
 		`caddy_capture_clicks_total and caddy_capture_stores`:            "on its right",
 		`sum(caddy_capture_stores) / caddy_capture_stores`:               "on its right",
+		`sum(caddy_capture_stores) > bool caddy_capture_stores`:          "on its right",
+		`caddy_capture_stores + bool 1`:                                  "takes no bool",
+		`caddy_capture_stores > on (instance) 1`:                         "takes vectors",
 		`caddy_capture_stores or 0`:                                      "takes vectors",
 		`caddy_capture_stores / on (kind) caddy_capture_clicks_total`:    "not a label of both",
 		`histogram_quantile(0.9, caddy_capture_commit_batch_size_sum)`:   "without le",

@@ -69,7 +69,7 @@ func TestTablesFit(t *testing.T) {
 	journal := journalTable([]entryAnswer{
 		{Seq: 123456, Time: at, Route: "/postback/network", Outcome: "recorded", Campaign: "acme", claimAnswer: claim},
 		{Seq: 123457, Time: at, Route: "/postback/network", Outcome: "quarantined", Reason: "unresolved_macro", Detail: strings.Repeat("why ", 50)},
-	}, time.UTC)
+	}, time.UTC, formatTable)
 	for _, tc := range []struct {
 		name  string
 		table *table

@@ -160,7 +160,7 @@ func (p *Params) Status(name string) attribution.Status {
 	}
 	st, err := attribution.ParseStatus(s)
 	if err != nil {
-		p.Fail("%w", err)
+		p.Fail("unknown status %q: use pending, approved, rejected or reversed", Clip(s))
 	}
 	return st
 }

@@ -43,7 +43,7 @@ func TestRefused(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("ä", 1000)
 	for query, want := range map[string]string{
-		"x=1":                       `unknown parameter "x": allowed are a, b.<name>, tz`,
+		"x=1":                       `unknown parameter "x": allowed are a, b.<name>, tz, status`,
 		"b=1":                       `unknown parameter "b"`,
 		"a=1&a=2":                   `parameter "a" is given 2 times: give it once`,
 		"c=1&x=1":                   `unknown parameter "c"`, // the first of them, whatever the order
@@ -54,13 +54,17 @@ func TestRefused(t *testing.T) {
 		"a=" + long:                 "use a number",
 		"a=%F0%28":                  "a is \"\uFFFD(\"",
 		"a=99999999999999999999999": "use a number",
+		"status=paid":               `unknown status "paid": use pending, approved, rejected or reversed`,
+		"status=%F0%28":             "unknown status \"\uFFFD(\": use",
+		"status=" + long:            "…\": use pending",
 	} {
 		values, err := url.ParseQuery(query)
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := Read(values, now, "a", "b.", "tz")
+		p := Read(values, now, "a", "b.", "tz", "status")
 		p.Zone("tz")
+		p.Status("status")
 		p.Number("a", 1, 1, 9)
 		if p.Err() == nil || len(p.Err().Error()) > 400 || !strings.Contains(p.Err().Error(), want) {
 			t.Errorf("%.40s: %v; want %q in it", query, p.Err(), want)

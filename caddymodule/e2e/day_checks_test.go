@@ -62,6 +62,7 @@ func dimensions(by string) []string {
 	return strings.Split(by, ",")
 }
 
+// checkReport asks admin API, dashboard and command the same, and compares each with the oracle.
 func (d *day) checkReport(t *testing.T, q question, more string) {
 	t.Helper()
 	query := "by=" + strings.Join(q.by, ",") + more
@@ -82,6 +83,7 @@ func (d *day) checkReport(t *testing.T, q question, more string) {
 	if got.Total.String() != total {
 		t.Errorf("report %s: total\n got %s\nwant %s", query, got.Total, total)
 	}
+	d.checkSheets(t, q, query, rows, total)
 }
 
 // checkJournal expects an entry for each postback that was not rejected.

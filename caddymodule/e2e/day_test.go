@@ -11,7 +11,7 @@ import (
 
 // TestDay plays a day of a small affiliate site, hastily: clicks from several campaigns and
 // sources, and six networks' postbacks with repeats, late ones and wrong ones. The oracle says what
-// each must be answered and what the reports must come to.
+// each must be answered and what the reports must come to, whoever is asked for them.
 func TestDay(t *testing.T) {
 	s := startServer(t, daySite)
 	d := newDay(t, s)
@@ -46,7 +46,7 @@ const daySite = `{
 	}
 }
 http://127.0.0.1:$PORT {
-` + dayLinks + dayNetworks + `
+` + dayLinks + dayNetworks + daySheets + `
 	respond "the site"
 }
 `

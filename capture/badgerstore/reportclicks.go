@@ -200,14 +200,15 @@ func (c *clickCounter) block(v []byte) error {
 // away, which is 10 ms, as nobody looks at the network while all processors
 // have something to do.
 type rest struct {
-	n    int
-	work time.Time
+	n           int
+	work, yield time.Time // since when it works, without letting others go first
 }
 
 const (
-	restAfter = time.Millisecond
-	restFor   = 50 * time.Microsecond
-	restLook  = 16 // records
+	restAfter  = time.Millisecond
+	yieldAfter = 400 * time.Microsecond
+	restFor    = 50 * time.Microsecond
+	restLook   = 16 // records
 )
 
 // maybe is called for each small record.
@@ -217,10 +218,17 @@ func (r *rest) maybe() {
 	}
 }
 
-// now is called for each large one.
+// now is called for each large one. Who is ready to run may go first soon; those
+// whom the network brings wait for the pause.
 func (r *rest) now() {
-	if time.Since(r.work) > restAfter {
+	now := time.Now()
+	switch {
+	case now.Sub(r.work) > restAfter:
 		time.Sleep(restFor)
 		r.work = time.Now()
+		r.yield = r.work
+	case now.Sub(r.yield) > yieldAfter:
+		runtime.Gosched()
+		r.yield = time.Now()
 	}
 }

@@ -276,55 +276,6 @@ func (q *queue) requests() int {
 	return q.clicks + len(q.postbacks)
 }
 
-// load is what the committer took for one batch.
-type load struct {
-	blocks    []*queuedBlock
-	postbacks []*queuedPostback
-	lease     uint64 // to be made durable, or 0
-	requests  int
-}
-
-func (w *load) empty() bool { return len(w.blocks) == 0 && len(w.postbacks) == 0 && w.lease == 0 }
-
-// take removes the next batch from the queue. limit is the most requests.
-func (q *queue) take(limit int) load {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	var w load
-	q.takeStored(&w, limit)
-	first, bytes := w.requests, 0
-	room := func(size int) bool { return w.requests == first || w.requests < limit && bytes+size <= maxBatchBytes }
-	n := 0
-	for ; n < len(q.ready) && room(q.ready[n].bytes); n++ {
-		w.addBlock(q.ready[n], &bytes)
-	}
-	q.ready = slices.Delete(q.ready, 0, n)
-	if q.open != nil && len(q.ready) == 0 && room(q.open.bytes) {
-		w.addBlock(q.open, &bytes)
-		q.open = nil
-	}
-	// A postback may be of a click that is queued before it: clicks first.
-	if q.open == nil && len(q.ready) == 0 {
-		n = 0
-		for ; n < len(q.postbacks) && room(q.postbacks[n].bytes); n++ {
-			bytes += q.postbacks[n].bytes
-			q.takePostback(&w, q.postbacks[n])
-		}
-		q.postbacks = slices.Delete(q.postbacks, 0, n)
-	}
-	if q.leaseShort() {
-		w.lease = q.next + leaseBlocks
-	}
-	q.flight = w
-	return w
-}
-
-func (w *load) addBlock(b *queuedBlock, bytes *int) {
-	w.blocks = append(w.blocks, b)
-	w.requests += len(b.Clicks)
-	*bytes += b.bytes
-}
-
 // look tells whether anything waits and whether the queue is closed, both at
 // one instant: what is closed and empty stays empty.
 func (q *queue) look() (waiting, closed bool) {
@@ -353,48 +304,6 @@ func (q *queue) about(ref clickid.Ref) (done []<-chan struct{}) {
 		}
 	}
 	return done
-}
-
-// putBack returns what could not be written to the head of the queue.
-func (q *queue) putBack(w load) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.flight = load{}
-	q.ready = slices.Concat(w.blocks, q.ready)
-	for _, p := range w.postbacks {
-		p.taken = false
-		q.postbackBytes += p.bytes
-	}
-	q.postbacks = slices.Concat(w.postbacks, q.postbacks)
-}
-
-// drain removes all that waits.
-func (q *queue) drain() load {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	w := load{blocks: q.ready, postbacks: q.postbacks}
-	if q.open != nil {
-		w.blocks = append(w.blocks, q.open)
-	}
-	q.ready, q.open, q.postbacks, q.postbackBytes = nil, nil, nil, 0
-	for _, p := range w.postbacks {
-		p.taken = true
-	}
-	return w
-}
-
-// settle accounts for a batch that is done with, one way or the other.
-func (q *queue) settle(w load, applied bool) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.flight = load{}
-	for _, b := range w.blocks {
-		q.clicks -= len(b.Clicks)
-		q.clickBytes -= b.bytes
-	}
-	if applied && w.lease > q.lease {
-		q.lease = w.lease
-	}
 }
 
 func (q *queue) isClosed() bool {

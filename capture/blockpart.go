@@ -67,7 +67,33 @@ func (p *blockPart) params(dst []Param) []Param {
 	return dst
 }
 
-func (p *blockPart) str() string {
+// pick reads parameters, and puts into values those whose names have the indexes
+// in names; of several of one name the first, as find does.
+func (p *blockPart) pick(names []int, found []bool, values []string) {
+	clear(found)
+	clear(values)
+	for n := p.uvarint(MaxParams); n > 0 && p.ok; n-- {
+		name, value := p.index(), p.index()
+		for i, wanted := range names {
+			if wanted == name && !found[i] {
+				found[i], values[i] = true, p.strings[value]
+			}
+		}
+	}
+}
+
+func (p *blockPart) str() string { return p.strings[p.index()] }
+
+// strIf reads a string if it is wanted.
+func (p *blockPart) strIf(wanted bool) string {
+	if i := p.index(); wanted {
+		return p.strings[i]
+	}
+	return ""
+}
+
+// index reads the index of a string.
+func (p *blockPart) index() int {
 	// Most indexes have one byte or two, and this is where scans spend their time.
 	if at := p.at; at+1 < len(p.text) {
 		i := int(p.text[at])
@@ -78,11 +104,10 @@ func (p *blockPart) str() string {
 		}
 		if i < len(p.strings) && i < 0x80<<7 {
 			p.at = at
-			return p.strings[i]
+			return i
 		}
 	}
-	i := p.uvarint(uint64(len(p.strings) - 1)) //nolint:gosec // never empty
-	return p.strings[i]
+	return int(p.uvarint(uint64(len(p.strings) - 1))) //nolint:gosec // never empty
 }
 
 func (p *blockPart) byte() byte {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/caddy-capture/caddy-capture/attribution"
@@ -25,6 +26,9 @@ type BlockReader struct {
 	first  blockPart
 	second blockPart
 	front  ClickFront
+	want   FrontFields
+	subs   []int  // the strings that are the names of those of want, or -1
+	found  []bool // of these, for NextFront
 	err    error
 }
 
@@ -33,6 +37,15 @@ type blockRun struct {
 	number uint64
 	clicks int
 }
+
+// FrontFields says what NextFront is to read besides time, flags and cost: a
+// report has millions of clicks to read, and asks for one or two things.
+type FrontFields struct {
+	Campaign, Source, Destination bool
+	Subs                          []string // names
+}
+
+var namesOnly = FrontFields{Campaign: true, Source: true, Destination: true}
 
 // ClickFront is what reports want to know of a click. Amounts are added up by
 // the million, so the cost is Cost / 10^Places, or what More says if that is
@@ -47,11 +60,8 @@ type ClickFront struct {
 	Cost        int64
 	Places      uint8
 	More        string
-	Subs        []Param
+	Subs        []string // the values of those that were asked for, or ""
 }
-
-// Sub returns the sub-ID of that name, or "".
-func (f *ClickFront) Sub(name string) string { return find(f.Subs, name) }
 
 // Reset makes r read another record.
 func (r *BlockReader) Reset(data []byte) error {
@@ -74,13 +84,22 @@ func (r *BlockReader) maxStrings() uint64 {
 	return BlockClicks * maxClickStrings
 }
 
+// Want says what NextFront reads of the records that follow.
+func (r *BlockReader) Want(f FrontFields) { r.want, r.found = f, make([]bool, len(f.Subs)) }
+
 // ResetFront makes r read another record, of which only NextFront can be read:
 // it leaves the rest packed. The strings that NextFront reads are good only
 // until the next reset: a report reads millions of them and keeps few.
 func (r *BlockReader) ResetFront(data []byte) error {
 	r.first.lent = true
-	_, err := r.reset(data)
-	return err
+	if _, err := r.reset(data); err != nil {
+		return err
+	}
+	r.subs = r.subs[:0]
+	for _, name := range r.want.Subs {
+		r.subs = append(r.subs, slices.Index(r.first.strings, name))
+	}
+	return nil
 }
 
 // reset opens the first part and returns the second.
@@ -155,17 +174,20 @@ func (r *BlockReader) NextFront(f *ClickFront) bool {
 	if r.read >= r.count || r.err != nil {
 		return false
 	}
-	if !r.nextFront(f) {
+	r.nextFront(f, &r.want)
+	f.Subs = slices.Grow(f.Subs[:0], len(r.subs))[:len(r.subs)]
+	r.first.pick(r.subs, r.found, f.Subs)
+	if !r.first.ok {
 		r.err = errBlock
-		return false
 	}
-	return true
+	return r.first.ok
 }
 
 // Err returns what ended the reading early.
 func (r *BlockReader) Err() error { return r.err }
 
-func (r *BlockReader) nextFront(f *ClickFront) bool {
+// nextFront reads all but the sub-IDs.
+func (r *BlockReader) nextFront(f *ClickFront, want *FrontFields) {
 	r.read++
 	p := &r.first
 	f.Millis = r.base + p.varint()
@@ -173,9 +195,9 @@ func (r *BlockReader) nextFront(f *ClickFront) bool {
 		r.base = f.Millis
 	}
 	f.Flags = ClickFlags(p.byte())
-	f.Campaign = p.str()
-	f.Source = p.str()
-	f.Destination = p.str()
+	f.Campaign = p.strIf(want.Campaign)
+	f.Source = p.strIf(want.Source)
+	f.Destination = p.strIf(want.Destination)
 	f.Currency = attribution.Currency(p.str())
 	f.Cost, f.Places, f.More = 0, 0, ""
 	if f.Currency != "" {
@@ -186,8 +208,6 @@ func (r *BlockReader) nextFront(f *ClickFront) bool {
 			p.ok = p.ok && f.Places <= attribution.MaxPlaces
 		}
 	}
-	f.Subs = p.params(f.Subs[:0])
-	return p.ok
 }
 
 func (r *BlockReader) next(c *Click) error {
@@ -197,8 +217,9 @@ func (r *BlockReader) next(c *Click) error {
 	number, slot := r.runs[r.run].number, uint8(r.slot) //nolint:gosec // below BlockClicks
 	r.slot++
 	f := &r.front
-	f.Subs = c.Subs
-	if !r.nextFront(f) || !r.second.ok {
+	r.nextFront(f, &namesOnly)
+	c.Subs = r.first.params(c.Subs)
+	if !r.first.ok || !r.second.ok {
 		return errBlock
 	}
 	c.Time = time.UnixMilli(f.Millis).UTC()
@@ -206,8 +227,7 @@ func (r *BlockReader) next(c *Click) error {
 		Epoch: r.epoch, Block: number, Slot: slot,
 		Second: uint32(f.Millis / 1000), //nolint:gosec // good until 2106
 	}
-	c.Flags, c.Campaign, c.Source, c.Destination, c.Subs = f.Flags, f.Campaign, f.Source, f.Destination, f.Subs
-	f.Subs = nil
+	c.Flags, c.Campaign, c.Source, c.Destination = f.Flags, f.Campaign, f.Source, f.Destination
 	if c.Cost.Currency = f.Currency; f.More != "" {
 		if err := c.Cost.Amount.UnmarshalText([]byte(f.More)); err != nil {
 			return fmt.Errorf("%w: cost %q: %w", errBlock, f.More, err)

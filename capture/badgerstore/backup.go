@@ -43,7 +43,7 @@ func (s *Store) Backup(ctx context.Context, w io.Writer) error {
 			return err
 		}
 		var head []byte
-		var pause rest
+		pause := rest{gate: s.gate}
 		err = s.scan(ctx, txn, scan{}, func(item *badger.Item) (bool, error) {
 			key := item.Key()
 			if ofThisDisk(key) {

@@ -104,8 +104,7 @@ func (r *cellReader) counts(c *attribution.Counts) error {
 	for _, p := range [...]*int64{
 		&c.Clicks, &c.BotClicks, &c.Conversions, &c.Pending, &c.Approved, &c.Rejected, &c.Reversed,
 	} {
-		u := r.uvarint()
-		*p = int64(u>>1) ^ -int64(u&1) //nolint:gosec // zigzag, as binary.Varint
+		*p = r.varint()
 	}
 	for _, t := range [...]*attribution.Totals{&c.Revenue, &c.Cost} {
 		for n := r.uvarint(); n > 0 && !r.bad; n-- {
@@ -135,6 +134,21 @@ func (r *cellReader) uvarint() uint64 {
 	}
 	r.bad = true
 	return 0
+}
+
+func (r *cellReader) varint() int64 {
+	u := r.uvarint()
+	return int64(u>>1) ^ -int64(u&1) //nolint:gosec // zigzag, as binary.Varint
+}
+
+func (r *cellReader) byte() byte {
+	if r.data == "" {
+		r.bad = true
+		return 0
+	}
+	b := r.data[0]
+	r.data = r.data[1:]
+	return b
 }
 
 func (r *cellReader) text() string {

@@ -149,7 +149,20 @@ func (c *check) conversions() error {
 			return fmt.Errorf("conversion %s: its record is of conversion %s", id, conv.ID)
 		}
 		c.result.CheckConversion(conv)
-		if found, err := get(c.txn, c.keys.indexOf(conv), func([]byte) error { return nil }); err != nil || !found {
+		found, err := get(c.txn, c.keys.indexOf(conv), func(v []byte) error {
+			if len(v) == 0 {
+				return nil
+			}
+			says, err := saysOf(c.keys.indexOf(conv), v, conv)
+			if err == nil && !says {
+				err = fmt.Errorf("conversion %s: what the listing says of it is not what its record says", id)
+			}
+			if err != nil {
+				c.result.Found("%v", err)
+			}
+			return nil
+		})
+		if err != nil || !found {
 			c.result.Found("conversion %s of %s is missing from the listing", id, conv.State.Time.Format("2006-01-02T15:04:05Z07:00"))
 		}
 		known, err := get(c.txn, c.keys.known(conv.Click, id), func(v []byte) error {

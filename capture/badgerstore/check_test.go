@@ -38,6 +38,8 @@ func TestCheckFinds(t *testing.T) {
 	conv := sale.Result.Conversion
 	other := *conv
 	other.ID[0] ^= 1
+	richer := *conv
+	richer.State.Payout = money("13.50")
 	var k keys
 	cell := conv.Cell()
 	fp, _ := waits.Result.Entry.Fingerprint()
@@ -112,6 +114,7 @@ func TestCheckFinds(t *testing.T) {
 		})), []string{"history", `"rejected":1`}},
 		{"a conversion in no list", set(k.conversion(other.ID), encoded(&other)), []string{"is not known to its click", "missing from the listing"}},
 		{"an index is gone", remove(k.indexOf(conv)), []string{"missing from the listing"}},
+		{"a listing that says something else", set(k.indexOf(conv), encodeBooked(&richer)), []string{"what the listing says of it"}},
 		{"an index too many", set(k.index(kindBooked, day, other.ID), nil), []string{"listed but not there"}},
 		{"a test index too many", set(k.index(kindTest, day, other.ID), nil), []string{"listed but not there"}},
 		{"an unbooked index too many", set(k.index(kindUnbooked, day, conv.ID), nil), []string{"where it does not belong"}},

@@ -23,7 +23,8 @@
 //	  second(4) conversion(16)       a conversion of a click: 1 byte dedup, and
 //	                                 0x80 if another dedup added to it
 //	o transaction(16) conversion(16) index: found by transaction, see capture.TxKey
-//	v time(8) conversion(16)         index: booked, by its time in ms, sign bit flipped
+//	v time(8) conversion(16)         index: booked, by its time in ms, sign bit flipped,
+//	                                 with what reports read of it, see booked.go
 //	w time(8) conversion(16)         index: the same for conversions of test clicks
 //	u time(8) conversion(16)         index: not booked, so that retention finds them
 //	j number(8)                      a journal entry
@@ -43,7 +44,7 @@
 //
 // A block is there by itself or merged, never both. Conversions and journal
 // entries are capture.EncodeRecord; all values begin with a byte for their
-// format, except x, q and indexes. The greatest block of t is rounded up, so that
+// format, except x, q and the other indexes. The greatest block of t is rounded up, so that
 // the marker need not be written with every block.
 //
 // Badger's own time-to-live is not used: what is expired is deleted outright
@@ -55,11 +56,11 @@
 // What falls on quarters of an hour and asks for no sub-ID is answered by the
 // sums, which every commit keeps in step: cells, and packs of those that are
 // not new (fold.go). Anything else reads the first part of all blocks in
-// question, with two goroutines, and the conversions. Measured on two busy
+// question, with two goroutines, and the listing of conversions. Measured on two
 // cores, with ten million clicks of 30 days in blocks of 64, in 20 campaigns,
 // from 200 sources, with 5,000 values of a sub-ID: by campaign and day 0.1 s of
-// CPU time, in a zone that is not UTC 0.3 s, by hour 0.5 s; by the sub-ID 3.4 s,
-// in 2 s. With a key for each cell and each click unpacked as a whole it was 15 s
+// CPU time, in a zone that is not UTC 0.3 s, by hour 0.4 s; by the sub-ID 2.3 s,
+// in 1.3 s. With a key for each cell and each click unpacked as a whole it was 15 s
 // and 33 s. See BenchmarkBigReport.
 //
 // A site with some clicks a second has one in each block. Ten million of those

@@ -81,6 +81,11 @@ func (d *eraser) eraseConversion(id attribution.ConversionID) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	if listed := listedOf(c); listed != nil {
+		if err := d.replaceNow(d.keys.indexOf(c), listed); err != nil {
+			return false, err
+		}
+	}
 	return true, d.replaceNow(key, data)
 }
 

@@ -3,6 +3,7 @@ package badgerstore
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/caddy-capture/caddy-capture/capture"
 )
@@ -14,6 +15,7 @@ type gate struct {
 	mu      sync.Mutex
 	users   int
 	durable uint64         // the timestamp that new readers get
+	written time.Time      // when that became so
 	reading map[uint64]int // open readers by timestamp
 	closed  bool
 	closing chan struct{} // closed when the store is to close: long scans end
@@ -75,11 +77,22 @@ func (g *gate) done(ts uint64) {
 	g.left()
 }
 
+// quietAfter is for how long nothing must have been written for the store to be
+// taken as quiet.
+const quietAfter = 250 * time.Millisecond
+
+// quiet tells whether nobody writes, as far as can be seen.
+func (g *gate) quiet(now time.Time) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return now.Sub(g.written) > quietAfter
+}
+
 // publish makes ts what new readers get.
 func (g *gate) publish(ts uint64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.durable = ts
+	g.durable, g.written = ts, time.Now()
 }
 
 // oldest is the oldest timestamp that anybody reads or will read. What was

@@ -53,9 +53,9 @@ func (s *Store) reportCells(ctx context.Context, txn *badger.Txn, q attribution.
 	}
 	days := cutSpans([]span{{uint64(first / dayQuarters), uint64((end - 1) / dayQuarters)}}, 1)
 	// Where the report's days are those of the packs it is done soon, and half
-	// of the processors are left to everybody else; else each quarter is read.
+	// of the processors are left to who writes; else each quarter is read.
 	n := runtime.GOMAXPROCS(0)
-	if p := newPeriods(&q); p.quarters(min(first/dayQuarters+1, (end-1)/dayQuarters)).whole {
+	if p := newPeriods(&q); !s.gate.quiet(time.Now()) && p.quarters(min(first/dayQuarters+1, (end-1)/dayQuarters)).whole {
 		n /= 2
 	}
 	return inParallel(ctx, min(readers, n), len(days)+1, &q, &sharedBuilder{Builder: b}, func(ctx context.Context, t *tally) func(int) error {
@@ -72,7 +72,7 @@ func (s *Store) reportCells(ctx context.Context, txn *badger.Txn, q attribution.
 func (s *Store) reportPacks(ctx context.Context, txn *badger.Txn, days span, q *attribution.Query, t *tally) error {
 	var k keys
 	var r packReader
-	var pause rest
+	pause := rest{gate: s.gate}
 	var day *quarters
 	w := scan{prefix: []byte{kindPack}, from: k.packsOf(uint32(days.first), 0)} //nolint:gosec // a day
 	return s.scan(ctx, txn, w, func(item *badger.Item) (bool, error) {
@@ -175,12 +175,11 @@ const conversionsAtOnce = 1 << 14
 // reportConversions calls visit, in no order, for each booked conversion in the
 // query's time that is none of test data, until it returns an error. The
 // conversion is only good during the call.
-//
-// They are listed by time and stored by ID, which is random. In the order of
-// their IDs several are in the same block of a table, which is then read once.
 func (s *Store) reportConversions(ctx context.Context, txn *badger.Txn, q attribution.Query, visit func(*capture.Conversion) error) error {
 	var k keys
-	var ids []attribution.ConversionID
+	var ids []attribution.ConversionID // of those of which the listing says nothing
+	var c capture.Conversion
+	pause := rest{gate: s.gate}
 	w := scan{prefix: []byte{kindBooked}, from: k.index(kindBooked, q.From, attribution.ConversionID{})}
 	end := q.To.Add(time.Millisecond)
 	err := s.scan(ctx, txn, w, func(item *badger.Item) (bool, error) {
@@ -188,11 +187,17 @@ func (s *Store) reportConversions(ctx context.Context, txn *badger.Txn, q attrib
 		if !indexTime(key).Before(end) {
 			return false, nil
 		}
-		if ids = append(ids, indexID(key)); len(ids) < conversionsAtOnce {
-			return true, nil
+		pause.maybe()
+		var err error
+		if item.ValueSize() > 0 {
+			err = item.Value(func(v []byte) error { return decodeBooked(key, v, &c) })
+			if err == nil {
+				err = visit(&c)
+			}
+		} else if ids = append(ids, indexID(key)); len(ids) == conversionsAtOnce {
+			err = s.visitConversions(ctx, txn, ids, visit)
+			ids = ids[:0]
 		}
-		err := s.visitConversions(ctx, txn, ids, visit)
-		ids = ids[:0]
 		return err == nil, err
 	})
 	if err != nil {
@@ -201,10 +206,12 @@ func (s *Store) reportConversions(ctx context.Context, txn *badger.Txn, q attrib
 	return s.visitConversions(ctx, txn, ids, visit)
 }
 
+// visitConversions looks the conversions up, in the order of their IDs, which
+// are random: several are then in the same block of a table, which is read once.
 func (s *Store) visitConversions(ctx context.Context, txn *badger.Txn, ids []attribution.ConversionID, visit func(*capture.Conversion) error) error {
 	slices.SortFunc(ids, func(a, b attribution.ConversionID) int { return bytes.Compare(a[:], b[:]) })
 	p := pace{ctx: ctx, closing: s.gate.closing}
-	var pause rest
+	pause := rest{gate: s.gate}
 	var k keys
 	for _, id := range ids {
 		if err := p.step(); err != nil {

@@ -61,10 +61,10 @@ func (s *Store) reportAll(ctx context.Context, txn *badger.Txn, spans []span, q 
 	merged := cutSpans(groupSpans(spans), leastBlocks/groupBlocks)
 	single := cutSpans(spans, leastBlocks)
 	return inParallel(ctx, min(readers, runtime.GOMAXPROCS(0)), 1+len(merged)+len(single), q, to, func(ctx context.Context, t *tally) func(int) error {
-		c := newClickCounter(t, q)
+		c := newClickCounter(s.gate, t, q)
 		return func(i int) error {
 			if i == 0 {
-				return s.countConversions(ctx, txn, q, to)
+				return s.countConversions(ctx, txn, q, t)
 			}
 			if i--; i < len(merged) {
 				return s.countClicks(ctx, txn, kindMerged, merged[i], c)
@@ -75,15 +75,26 @@ func (s *Store) reportAll(ctx context.Context, txn *badger.Txn, spans []span, q 
 }
 
 // countConversions reads all conversions.
-func (s *Store) countConversions(ctx context.Context, txn *badger.Txn, q *attribution.Query, to *sharedBuilder) error {
+func (s *Store) countConversions(ctx context.Context, txn *badger.Txn, q *attribution.Query, t *tally) error {
 	return s.reportConversions(ctx, txn, *q, func(c *capture.Conversion) error {
-		to.mu.Lock()
-		defer to.mu.Unlock()
-		to.Add(c.Dims(), c.State.Time, c.Counts())
-		if q.Lags {
-			to.AddLag(c.Dims(), c.State.Time, c.Lag())
+		at := c.State.Time
+		if at.Before(q.From) || !at.Before(q.To) || q.Campaign != "" && c.Campaign != q.Campaign || q.Source != "" && c.Source != q.Source {
+			return nil
 		}
-		return to.Err()
+		dims := c.Dims()
+		for i, name := range t.subs {
+			t.vals[i] = dims.Sub(name)
+		}
+		counts := c.Counts()
+		n := names{c.Campaign, c.Source, c.Destination, c.State.Event}
+		t.row(&n, t.time.of(at.Unix()), func() time.Time { return at }).other().addCounts(&counts)
+		if !q.Lags {
+			return nil
+		}
+		t.to.mu.Lock()
+		defer t.to.mu.Unlock()
+		t.to.AddLag(dims, at, c.Lag())
+		return t.to.Err()
 	})
 }
 
@@ -147,8 +158,12 @@ type clickCounter struct {
 	rest             rest
 }
 
-func newClickCounter(t *tally, q *attribution.Query) *clickCounter {
-	return &clickCounter{t: t, from: millisFrom(q.From), to: millisFrom(q.To), campaign: q.Campaign, source: q.Source}
+func newClickCounter(g *gate, t *tally, q *attribution.Query) *clickCounter {
+	c := &clickCounter{
+		t: t, from: millisFrom(q.From), to: millisFrom(q.To), campaign: q.Campaign, source: q.Source, rest: rest{gate: g},
+	}
+	c.reader.Want(capture.FrontFields{Campaign: t.dims[0], Source: t.dims[1], Destination: t.dims[2], Subs: t.subs})
+	return c
 }
 
 // millisFrom is the first whole millisecond that is not before t.
@@ -170,9 +185,7 @@ func (c *clickCounter) block(v []byte) error {
 			c.campaign != "" && f.Campaign != c.campaign || c.source != "" && f.Source != c.source {
 			continue
 		}
-		for i, name := range t.subs {
-			t.vals[i] = f.Sub(name)
-		}
+		copy(t.vals, f.Subs)
 		n := names{f.Campaign, f.Source, f.Destination}
 		row := t.row(&n, t.time.of(floorDiv(f.Millis, 1000)), func() time.Time { return time.UnixMilli(f.Millis) })
 		if !f.Flags.Counted() {
@@ -193,42 +206,4 @@ func (c *clickCounter) block(v []byte) error {
 		}
 	}
 	return c.reader.Err()
-}
-
-// rest lets others have the processor. A report is some seconds of pure work;
-// without a pause a request would wait until the scheduler takes the processor
-// away, which is 10 ms, as nobody looks at the network while all processors
-// have something to do.
-type rest struct {
-	n           int
-	work, yield time.Time // since when it works, without letting others go first
-}
-
-const (
-	restAfter  = time.Millisecond
-	yieldAfter = 400 * time.Microsecond
-	restFor    = 50 * time.Microsecond
-	restLook   = 16 // records
-)
-
-// maybe is called for each small record.
-func (r *rest) maybe() {
-	if r.n++; r.n%restLook == 0 {
-		r.now()
-	}
-}
-
-// now is called for each large one. Who is ready to run may go first soon; those
-// whom the network brings wait for the pause.
-func (r *rest) now() {
-	now := time.Now()
-	switch {
-	case now.Sub(r.work) > restAfter:
-		time.Sleep(restFor)
-		r.work = time.Now()
-		r.yield = r.work
-	case now.Sub(r.yield) > yieldAfter:
-		runtime.Gosched()
-		r.yield = time.Now()
-	}
 }

@@ -1,6 +1,7 @@
 package badgerstore
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 
@@ -197,17 +198,24 @@ func (t *tx) PutConversion(c, old *capture.Conversion) error {
 	if err := t.putTxIDs(c, old); err != nil {
 		return err
 	}
-	index := t.keys.indexOf(c)
+	return t.putListed(c, old)
+}
+
+// putListed keeps the listing by time in step.
+func (t *tx) putListed(c, old *capture.Conversion) error {
+	index, listed := t.keys.indexOf(c), listedOf(c)
 	if old != nil {
 		was := t.keys.indexOf(old)
-		if string(was) == string(index) {
+		if bytes.Equal(was, index) && bytes.Equal(listedOf(old), listed) {
 			return nil
 		}
-		if err := t.delete(was); err != nil {
-			return err
+		if !bytes.Equal(was, index) {
+			if err := t.delete(was); err != nil {
+				return err
+			}
 		}
 	}
-	return t.set(index, nil)
+	return t.set(index, listed)
 }
 
 // putKnown keeps in step what the click knows of the conversion.

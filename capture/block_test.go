@@ -94,6 +94,32 @@ func checkBlock(t rapid.TB, want *capture.Block, data []byte) {
 		t.Fatalf("the block goes on after its end: %v", r.Err())
 	}
 	checkFronts(t, want, data)
+	checkLookups(t, want.Clicks, data)
+}
+
+// checkLookups: of each click booking finds what it wants, and of no other.
+func checkLookups(t rapid.TB, clicks []*capture.Click, data []byte) {
+	t.Helper()
+	for _, c := range clicks {
+		got, err := capture.LookupClick(data, c.Ref)
+		if err != nil || got == nil {
+			t.Fatalf("click %+v is not found: %v", c.Ref, err)
+		}
+		want := &capture.Click{
+			Ref: c.Ref, Time: c.Time.UTC(), Flags: c.Flags, Campaign: c.Campaign, Source: c.Source, Destination: c.Destination,
+		}
+		if !slices.Equal(got.Subs, c.Subs) {
+			t.Fatalf("the sub-IDs of click %+v are %+v, want %+v", c.Ref, got.Subs, c.Subs)
+		}
+		if got.Subs = nil; !reflect.DeepEqual(got, want) {
+			t.Fatalf("to book click %+v there is %+v, want %+v", c.Ref, got, want)
+		}
+		other := c.Ref
+		other.Second++
+		if got, err := capture.LookupClick(data, other); err != nil || got != nil {
+			t.Fatalf("click %+v is none, but found as %+v: %v", other, got, err)
+		}
+	}
 }
 
 // checkFronts: what reports read is the same.

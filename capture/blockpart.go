@@ -67,6 +67,13 @@ func (p *blockPart) params(dst []Param) []Param {
 	return dst
 }
 
+func (p *blockPart) skipParams() {
+	for n := p.uvarint(MaxParams); n > 0 && p.ok; n-- {
+		p.index()
+		p.index()
+	}
+}
+
 // pick reads parameters, and puts into values those whose names have the indexes
 // in names; of several of one name the first, as find does.
 func (p *blockPart) pick(names []int, found []bool, values []string) {

@@ -63,6 +63,8 @@ type ClickFront struct {
 	Subs        []string // the values of those that were asked for, or ""
 }
 
+func (f *ClickFront) time() time.Time { return time.UnixMilli(f.Millis).UTC() }
+
 // Reset makes r read another record.
 func (r *BlockReader) Reset(data []byte) error {
 	r.first.lent = false
@@ -222,7 +224,7 @@ func (r *BlockReader) next(c *Click) error {
 	if !r.first.ok || !r.second.ok {
 		return errBlock
 	}
-	c.Time = time.UnixMilli(f.Millis).UTC()
+	c.Time = f.time()
 	c.Ref = clickid.Ref{
 		Epoch: r.epoch, Block: number, Slot: slot,
 		Second: uint32(f.Millis / 1000), //nolint:gosec // good until 2106

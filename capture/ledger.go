@@ -198,7 +198,7 @@ func (l *Ledger) Book(ctx context.Context, p *Postback) error {
 		return fmt.Errorf("%w: %s", ErrUnavailable, s.why)
 	}
 	if p.HasRef && p.Click == nil {
-		click, err := s.store.Click(ctx, p.Ref)
+		click, err := s.store.ClickToBook(ctx, p.Ref)
 		if err != nil && !errors.Is(err, ErrNotFound) {
 			return fmt.Errorf("%w: %w", ErrUnavailable, err)
 		}

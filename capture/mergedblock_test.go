@@ -83,6 +83,7 @@ func checkBlocks(t rapid.TB, want []*capture.Block, data []byte) {
 		t.Fatalf("%d blocks with %d clicks: %v", i, r.Len(), r.Err())
 	}
 	checkFronts(t, all, data)
+	checkLookups(t, all.Clicks, data)
 }
 
 func TestMergedRoundTrip(t *testing.T) {
@@ -219,6 +220,9 @@ func FuzzDecodeBlocks(f *testing.F) {
 			if !r.NextFront(&front) {
 				t.Fatalf("a front cannot be read: %v", r.Err())
 			}
+		}
+		if _, err := capture.LookupClick(data, clickid.Ref{Epoch: 1, Block: 1}); err != nil {
+			t.Fatalf("a click cannot be looked up: %v", err)
 		}
 		// What was read can be written and read again, and is then stable.
 		first := capture.EncodeBlocks(blocks)

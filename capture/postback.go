@@ -54,8 +54,8 @@ type Postback struct {
 	Sender    string
 	Raw       Raw
 
-	// Click is the click as the request's own goroutine read it ahead, or
-	// nil. Clicks do not change, so the committer need not read it again.
+	// Click is the click as the request's own goroutine read it ahead, by
+	// [Store.ClickToBook], or nil. Clicks do not change, so the committer need not read it again.
 	Click *Click
 
 	// Replays is the number of the quarantined entry that is booked again, or

@@ -99,6 +99,11 @@ type Store interface {
 	// their results, and writes nothing.
 	Try(ctx context.Context, b *Batch, t *Trial) error
 	Reader
+	// ClickToBook returns what [Apply] wants to know of a click: Ref, Time,
+	// Flags, Campaign, Source, Destination and Subs. What else there is may be
+	// left out. Each postback asks it, so it should be quick. ErrNotFound if
+	// there is none.
+	ClickToBook(ctx context.Context, ref clickid.Ref) (*Click, error)
 	// Erase removes what identifies the visitor of a click: from the click
 	// itself, its conversions and the journal. Campaign, source, destination,
 	// time and money stay, and with them all sums; transaction IDs stay, for
@@ -274,7 +279,8 @@ type StoreStatus struct {
 // reads that follow. The store keeps indexes and the quarantine in step by
 // itself. An error of any method ends the batch, which is then not applied.
 type Tx interface {
-	// Click returns the click, or nil if there is no record of it.
+	// Click returns the click, or nil if there is no record of it. As much as
+	// [Store.ClickToBook] does is enough.
 	Click(ref clickid.Ref) (*Click, error)
 	// PutBlock stores the clicks of one block.
 	PutBlock(b *Block) error

@@ -1,6 +1,7 @@
 package badgerstore
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/caddy-capture/caddy-capture/attribution"
 	"github.com/caddy-capture/caddy-capture/capture"
+	"github.com/caddy-capture/caddy-capture/capture/clickid"
 )
 
 // benchCommit measures commits, with the sync and, as the CPU alone, without
@@ -132,11 +134,17 @@ func BenchmarkClick(b *testing.B) {
 			if err := s.flush(ctx); err != nil {
 				b.Fatal(err)
 			}
-			b.ReportAllocs()
-			for i := 0; b.Loop(); i++ {
-				if _, err := s.Click(ctx, all[i*7919%len(all)].Ref); err != nil {
-					b.Fatal(err)
-				}
+			for name, look := range map[string]func(context.Context, clickid.Ref) (*capture.Click, error){
+				"whole": s.Click, "to book": s.ClickToBook,
+			} {
+				b.Run(name, func(b *testing.B) {
+					b.ReportAllocs()
+					for i := 0; b.Loop(); i++ {
+						if _, err := look(ctx, all[i*7919%len(all)].Ref); err != nil {
+							b.Fatal(err)
+						}
+					}
+				})
 			}
 		})
 	}

@@ -121,7 +121,7 @@ type erasable struct {
 func (s *Store) findErasable(ctx context.Context, ref clickid.Ref) (found erasable, err error) {
 	err = s.view(ctx, func(txn *badger.Txn) error {
 		var k keys
-		c, err := getClick(txn, &k, ref)
+		c, err := getClick(txn, &k, ref, capture.LookupClick)
 		if err != nil {
 			return err
 		}

@@ -173,7 +173,7 @@ func TestEraseUnderAReader(t *testing.T) {
 	}
 	txn := s.db.NewTransactionAt(ts, false)
 	var k keys
-	if got, err := getClick(txn, &k, c.Ref); err != nil || got == nil || got.UserAgent != traces[0] {
+	if got, err := getClick(txn, &k, c.Ref, wholeClick); err != nil || got == nil || got.UserAgent != traces[0] {
 		t.Errorf("the reader lost the click: %v", err)
 	}
 	txn.Discard()

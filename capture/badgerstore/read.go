@@ -85,26 +85,20 @@ func getKnown(txn *badger.Txn, k *keys, ref clickid.Ref) (list []capture.Known, 
 	return list, err
 }
 
-// getClick returns the click in the place that ref names, or nil. The place
-// must hold the very same Ref: after a restore from a backup a number could
-// have been used twice. The click is in a block by itself or in a merged one.
-func getClick(txn *badger.Txn, k *keys, ref clickid.Ref) (*capture.Click, error) {
+// getClick returns the click in the place that ref names, or nil; find reads it
+// from its record. The place must hold the very same Ref: after a restore from a
+// backup a number could have been used twice. The click is in a block by itself
+// or in a merged one.
+func getClick(txn *badger.Txn, k *keys, ref clickid.Ref,
+	find func(record []byte, ref clickid.Ref) (*capture.Click, error),
+) (*capture.Click, error) {
 	if ref.Slot >= capture.BlockClicks {
 		return nil, nil
 	}
 	var found *capture.Click
-	look := func(v []byte) error {
-		var r capture.BlockReader
-		if err := r.Reset(v); err != nil {
-			return err
-		}
-		for c := new(capture.Click); r.Next(c); {
-			if c.Ref == ref {
-				found = c
-				return nil
-			}
-		}
-		return r.Err()
+	look := func(v []byte) (err error) {
+		found, err = find(v, ref)
+		return err
 	}
 	_, err := get(txn, k.number(kindBlock, ref.Block), look)
 	if err == nil && found == nil {
@@ -116,11 +110,36 @@ func getClick(txn *badger.Txn, k *keys, ref clickid.Ref) (*capture.Click, error)
 	return found, nil
 }
 
+// wholeClick reads all that a record has of the click.
+func wholeClick(record []byte, ref clickid.Ref) (*capture.Click, error) {
+	var r capture.BlockReader
+	if err := r.Reset(record); err != nil {
+		return nil, err
+	}
+	for c := new(capture.Click); r.Next(c); {
+		if c.Ref == ref {
+			return c, nil
+		}
+	}
+	return nil, r.Err()
+}
+
 // Click returns one click.
-func (s *Store) Click(ctx context.Context, ref clickid.Ref) (c *capture.Click, err error) {
+func (s *Store) Click(ctx context.Context, ref clickid.Ref) (*capture.Click, error) {
+	return s.click(ctx, ref, wholeClick)
+}
+
+// ClickToBook returns what booking wants of one click.
+func (s *Store) ClickToBook(ctx context.Context, ref clickid.Ref) (*capture.Click, error) {
+	return s.click(ctx, ref, capture.LookupClick)
+}
+
+func (s *Store) click(ctx context.Context, ref clickid.Ref,
+	find func(record []byte, ref clickid.Ref) (*capture.Click, error),
+) (c *capture.Click, err error) {
 	err = s.view(ctx, func(txn *badger.Txn) (err error) {
 		var k keys
-		if c, err = getClick(txn, &k, ref); err == nil && c == nil {
+		if c, err = getClick(txn, &k, ref, find); err == nil && c == nil {
 			err = capture.ErrNotFound
 		}
 		return err

@@ -200,7 +200,7 @@ func TestReaderDuringSweep(t *testing.T) {
 	}
 	txn := s.db.NewTransactionAt(ts, false)
 	var k keys
-	if got, err := getClick(txn, &k, c.Ref); err != nil || got == nil {
+	if got, err := getClick(txn, &k, c.Ref, wholeClick); err != nil || got == nil {
 		t.Errorf("the reader lost the click: %v", err)
 	}
 	txn.Discard()

@@ -143,7 +143,9 @@ func (t *tx) mark(quarter uint32, block uint64) error {
 }
 
 // Click returns the click, or nil.
-func (t *tx) Click(ref clickid.Ref) (*capture.Click, error) { return getClick(t.txn, &t.keys, ref) }
+func (t *tx) Click(ref clickid.Ref) (*capture.Click, error) {
+	return getClick(t.txn, &t.keys, ref, capture.LookupClick)
+}
 
 // Any returns one conversion of a click, or nil.
 func (t *tx) Any(ref clickid.Ref) (c *capture.Conversion, err error) {

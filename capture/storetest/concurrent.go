@@ -93,6 +93,7 @@ func (p *place) everything(c *capture.Click, id attribution.ConversionID) map[st
 	s := p.store
 	errs := make(map[string]error)
 	_, errs["Click"] = s.Click(background, c.Ref)
+	_, errs["ClickToBook"] = s.ClickToBook(background, c.Ref)
 	_, errs["ClickConversions"] = s.ClickConversions(background, c.Ref)
 	_, errs["Conversion"] = s.Conversion(background, id)
 	errs["Conversions"] = s.Conversions(background, capture.ConversionQuery{}, func(*capture.Conversion) bool { return true })

@@ -156,7 +156,7 @@ func testEraseRace(t *testing.T, p *place) {
 	p.commit(p.block(c))
 	late := p.post(c, sale)
 	var err error
-	late.Click, err = p.store.Click(background, c.Ref)
+	late.Click, err = p.store.ClickToBook(background, c.Ref)
 	p.must(err)
 	p.erase(c.Ref)
 	r := p.book(late)

@@ -184,12 +184,20 @@ func (p *place) find(c *capture.Click) {
 	if !sameClick(got, c) {
 		p.t.Fatalf("click %+v is\n%+v, want\n%+v", c.Ref, got, c)
 	}
+	got, err = p.store.ClickToBook(background, c.Ref)
+	if err != nil || got.Ref != c.Ref || !got.Time.Equal(c.Time) || got.Flags != c.Flags || got.Campaign != c.Campaign ||
+		got.Source != c.Source || got.Destination != c.Destination || !slices.Equal(got.Subs, c.Subs) {
+		p.t.Fatalf("to book click %+v there is\n%+v, want\n%+v: %v", c.Ref, got, c, err)
+	}
 }
 
 func (p *place) gone(ref clickid.Ref) {
 	p.t.Helper()
 	if c, err := p.store.Click(background, ref); !errors.Is(err, capture.ErrNotFound) || c != nil {
 		p.t.Fatalf("click %+v: %+v, %v, want none", ref, c, err)
+	}
+	if c, err := p.store.ClickToBook(background, ref); !errors.Is(err, capture.ErrNotFound) || c != nil {
+		p.t.Fatalf("to book click %+v there is %+v, %v, want none", ref, c, err)
 	}
 }
 

@@ -92,6 +92,11 @@ func (s *Store) commit(b *capture.Batch) error {
 	return nil
 }
 
+// ClickToBook returns one click.
+func (s *Store) ClickToBook(ctx context.Context, ref clickid.Ref) (*capture.Click, error) {
+	return s.Click(ctx, ref)
+}
+
 // Click returns one click.
 func (s *Store) Click(ctx context.Context, ref clickid.Ref) (c *capture.Click, err error) {
 	err = s.read(ctx, func() error {

@@ -45,12 +45,6 @@ func badgerOptions(dir string, e *Engine) badger.Options {
 	// Tables of one size on all levels: Badger's own get larger from level to
 	// level, and those who build them take memory for two each.
 	o.BaseTableSize, o.TableSizeMultiplier = 4<<20, 1
-	// Compaction rewrites fewer bytes with a first level that is larger than
-	// Badger's own 10 MiB, and with more tables before it: commits of postbacks
-	// took an eighth less processor time, those of clicks a twelfth. More than
-	// that made clicks dearer, which seldom overlap what is there.
-	o.BaseLevelSize = 64 << 20
-	o.NumLevelZeroTables, o.NumLevelZeroTablesStall = 8, 16
 	o.IndexCacheSize = 0          // only encrypted tables use one; ours are mapped
 	o.ValueLogFileSize = 16 << 20 // never written to, but made at full size
 	o.ChecksumVerificationMode = options.OnBlockRead

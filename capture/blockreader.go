@@ -87,7 +87,9 @@ func (r *BlockReader) maxStrings() uint64 {
 }
 
 // Want says what NextFront reads of the records that follow.
-func (r *BlockReader) Want(f FrontFields) { r.want, r.found = f, make([]bool, len(f.Subs)) }
+func (r *BlockReader) Want(f FrontFields) {
+	r.want, r.subs, r.found = f, r.subs[:0], make([]bool, len(f.Subs))
+}
 
 // ResetFront makes r read another record, of which only NextFront can be read:
 // it leaves the rest packed. The strings that NextFront reads are good only
@@ -97,7 +99,6 @@ func (r *BlockReader) ResetFront(data []byte) error {
 	if _, err := r.reset(data); err != nil {
 		return err
 	}
-	r.subs = r.subs[:0]
 	for _, name := range r.want.Subs {
 		r.subs = append(r.subs, slices.Index(r.first.strings, name))
 	}
@@ -107,7 +108,7 @@ func (r *BlockReader) ResetFront(data []byte) error {
 // reset opens the first part and returns the second.
 func (r *BlockReader) reset(data []byte) (rest []byte, err error) {
 	r.count, r.read, r.run, r.slot, r.err, r.second.ok = 0, 0, 0, 0, nil, false
-	r.runs = r.runs[:0]
+	r.runs, r.subs = r.runs[:0], r.subs[:0]
 	if len(data) == 0 || data[0] != blockFormat && data[0] != mergedFormat {
 		return nil, fmt.Errorf("%w: unknown format", errBlock)
 	}

@@ -3,6 +3,7 @@ package badgerstore
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -79,9 +80,9 @@ func decodeBooked(key, value []byte, c *capture.Conversion) error {
 		State: attribution.State{Booked: true, Event: r.text()},
 	}
 	s := &c.State
-	s.Time = indexTime(key).Add(time.Duration(r.uvarint())) //nolint:gosec // as it was written
-	c.ClickTime = s.Time.Add(-time.Duration(r.uvarint()))   //nolint:gosec // as it was written
-	s.Status = attribution.Status(r.byte())
+	s.Time = indexTime(key).Add(time.Duration(r.atMost(uint64(time.Millisecond - 1)))) //nolint:gosec // bounded
+	c.ClickTime = s.Time.Add(-time.Duration(r.atMost(math.MaxInt64)))                  //nolint:gosec // bounded
+	s.Status = attribution.Status(r.atMost(uint64(attribution.Reversed)))              //nolint:gosec // bounded
 	switch kind := r.byte(); kind {
 	case noPayout:
 	case scaledPayout:

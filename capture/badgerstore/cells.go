@@ -136,6 +136,13 @@ func (r *cellReader) uvarint() uint64 {
 	return 0
 }
 
+// atMost reads a number that is damaged if it is greater.
+func (r *cellReader) atMost(limit uint64) uint64 {
+	v := r.uvarint()
+	r.bad = r.bad || v > limit
+	return v
+}
+
 func (r *cellReader) varint() int64 {
 	u := r.uvarint()
 	return int64(u>>1) ^ -int64(u&1) //nolint:gosec // zigzag, as binary.Varint

@@ -66,8 +66,8 @@
 // A site with some clicks a second has one in each block. Ten million of those
 // take 4 GiB, and three times as long to read. So sweeps merge blocks that are an
 // hour old (merge.go): then it is 0.8 GiB. With half a million, reading them takes
-// a tenth longer than full blocks, and looking one up a third. (Ten million were
-// only measured on a busy machine: a quarter longer.)
+// a tenth longer than full blocks, and looking one up for a postback twice as long.
+// (Ten million were only measured on a busy machine: a quarter longer.)
 //
 // Visitors choose sources, so they can invent them. All are counted under their
 // own names, in the sums as in the records: were some counted as "others", the

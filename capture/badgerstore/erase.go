@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"time"
 
 	"github.com/dgraph-io/badger/v4"
 	"go.uber.org/zap"
@@ -99,10 +98,13 @@ func count(changed bool) int {
 	return 0
 }
 
-// lockSweep waits for a sweep to end, but not beyond the end of ctx.
+// lockSweep waits for a sweep to end or to stand back, but not beyond the end of
+// ctx.
 func (s *Store) lockSweep(ctx context.Context) error {
+	s.erasing.Add(1)
+	defer s.erasing.Add(-1)
 	for !s.sweeping.TryLock() {
-		if err := s.pause(ctx, 10*time.Millisecond); err != nil {
+		if err := s.pause(ctx, sweepPoll); err != nil {
 			return err
 		}
 	}

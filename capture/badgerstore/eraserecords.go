@@ -81,12 +81,21 @@ func (d *eraser) eraseConversion(id attribution.ConversionID) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if listed := listedOf(c); listed != nil {
-		if err := d.replaceNow(d.keys.indexOf(c), listed); err != nil {
-			return false, err
-		}
+	if err := d.eraseListed(c); err != nil {
+		return false, err
 	}
 	return true, d.replaceNow(key, data)
+}
+
+// eraseListed writes anew what the listing says of the conversion, if it says
+// anything.
+func (d *eraser) eraseListed(c *capture.Conversion) error {
+	index := d.keys.indexOf(c)
+	says := false
+	if _, err := get(d.txn, index, func(v []byte) error { says = len(v) > 0; return nil }); err != nil || !says {
+		return err
+	}
+	return d.replaceNow(index, listedOf(c))
 }
 
 func (d *eraser) eraseEntry(seq uint64) (bool, error) {

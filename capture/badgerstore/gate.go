@@ -16,6 +16,7 @@ type gate struct {
 	users   int
 	durable uint64         // the timestamp that new readers get
 	written time.Time      // when that became so
+	writing bool           // something is on its way to the disk
 	reading map[uint64]int // open readers by timestamp
 	closed  bool
 	closing chan struct{} // closed when the store is to close: long scans end
@@ -81,18 +82,26 @@ func (g *gate) done(ts uint64) {
 // taken as quiet.
 const quietAfter = 250 * time.Millisecond
 
-// quiet tells whether nobody writes, as far as can be seen.
+// quiet tells whether nobody writes, as far as can be seen. What else Caddy does
+// cannot.
 func (g *gate) quiet(now time.Time) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return now.Sub(g.written) > quietAfter
+	return !g.writing && now.Sub(g.written) > quietAfter
+}
+
+// write notes that something is on its way to the disk, until publish.
+func (g *gate) write() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.writing = true
 }
 
 // publish makes ts what new readers get.
 func (g *gate) publish(ts uint64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.durable, g.written = ts, time.Now()
+	g.durable, g.written, g.writing = ts, time.Now(), false
 }
 
 // oldest is the oldest timestamp that anybody reads or will read. What was

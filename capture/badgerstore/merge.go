@@ -101,6 +101,9 @@ func (s *Store) mergeBlocks(ctx context.Context, now time.Time) error {
 		if !m.more {
 			return nil
 		}
+		if err := s.standBack(ctx); err != nil { // there may be millions
+			return err
+		}
 	}
 }
 

@@ -224,3 +224,53 @@ func TestExpiredOfMerged(t *testing.T) {
 		checkHealthy(t, s)
 	}
 }
+
+// TestEraseBesideAMerge: an erasure need not wait until millions of blocks are
+// merged.
+func TestEraseBesideAMerge(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t)
+	s := openStore(t, e)
+	w := newWriter(t, s)
+	w.next.NextBlock = groupBlocks
+	clicks := w.slow(day, time.Second, 12*groupBlocks)
+	s.merging.step = groupBlocks
+	erased := make(chan error, 1)
+	reached := uint64(0) // by the merge, when the erasure was done
+	writes := 0          // guarded by the lock that each write has
+	s.commitAt = func(txn *badger.Txn, ts uint64) error {
+		if writes++; writes == 3 {
+			go func() {
+				_, err := s.Erase(ctx, clicks[len(clicks)/2].Ref)
+				if err == nil {
+					err = s.view(ctx, func(txn *badger.Txn) (err error) {
+						reached, err = mergedOf(txn)
+						return err
+					})
+				}
+				erased <- err
+			}()
+			for s.erasing.Load() == 0 {
+				time.Sleep(time.Millisecond)
+			}
+		}
+		return txn.CommitAt(ts, nil)
+	}
+	s.sweeping.Lock()
+	err := s.mergeBlocks(ctx, day.Add(5*time.Hour))
+	s.sweeping.Unlock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := <-erased; err != nil {
+		t.Fatal(err)
+	}
+	if last := groupOf(clicks[len(clicks)-1].Ref.Block); reached == 0 || reached >= last {
+		t.Errorf("when the erasure was done, %d of %d groups had been looked at", reached, last)
+	}
+	c, err := s.Click(ctx, clicks[len(clicks)/2].Ref)
+	if err != nil || c.UserAgent != "" || c.Flags&capture.FlagErased == 0 {
+		t.Errorf("the click is %+v: %v", c, err)
+	}
+	checkHealthy(t, s)
+}

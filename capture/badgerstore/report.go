@@ -15,7 +15,7 @@ import (
 	"github.com/caddy-capture/caddy-capture/capture"
 )
 
-// Report adds up the cells where they can answer, else the records themselves,
+// Report adds up the cells where they can answer, else clicks and conversions,
 // all at one point in time.
 func (s *Store) Report(ctx context.Context, q attribution.Query) (attribution.Report, error) {
 	b := attribution.NewBuilder(q)
@@ -116,7 +116,7 @@ func (s *Store) reportLoose(ctx context.Context, txn *badger.Txn, first, end uin
 	})
 }
 
-// reportRecords reads clicks and conversions one by one.
+// reportRecords reads the records of clicks and the listing of conversions.
 func (s *Store) reportRecords(ctx context.Context, txn *badger.Txn, q attribution.Query, b *attribution.Builder) error {
 	spans, err := s.spansOf(ctx, txn, quarterAt(q.From), quarterAt(q.To.Add(-1)))
 	if err != nil {

@@ -53,6 +53,7 @@ type Store struct {
 	// sweeping admits one sweep at a time, which deleted belongs to. It is
 	// taken before mu.
 	sweeping sync.Mutex
+	erasing  atomic.Int32 // how many erasures wait for it
 	deleted  deleted
 	swept    swept
 	merging  merging
@@ -184,6 +185,7 @@ func (s *Store) write(f func(txn *badger.Txn) error) error {
 // finish commits a transaction. The caller holds mu.
 func (s *Store) finish(txn *badger.Txn) error {
 	s.home.touch()
+	s.gate.write()
 	ts := s.ts + 1
 	err := s.commitAt(txn, ts)
 	switch {

@@ -17,6 +17,8 @@ const (
 	sweepStep = 500
 	// sweepPause lets those who wait go first.
 	sweepPause = time.Millisecond
+	// sweepPoll is how often an erasure looks whether a sweep lets it go on.
+	sweepPoll = 10 * time.Millisecond
 )
 
 // Sweep deletes what is kept no longer and gives its space back. It also keeps
@@ -50,15 +52,31 @@ func (s *Store) Sweep(ctx context.Context, now time.Time, keep capture.Retention
 			}
 		}
 	}
-	for _, step := range []func() error{
-		func() error { return s.foldSums(ctx) },
-		func() error { return s.mergeBlocks(ctx, now) },
-	} {
-		if err := step(); err != nil && !errors.Is(err, capture.ErrNoSpace) {
-			return r, err
-		}
+	// Folding excludes nothing but itself, and may take minutes.
+	s.sweeping.Unlock()
+	err = s.foldSums(ctx)
+	s.sweeping.Lock()
+	if err != nil && !errors.Is(err, capture.ErrNoSpace) {
+		return r, err
+	}
+	if err := s.mergeBlocks(ctx, now); err != nil && !errors.Is(err, capture.ErrNoSpace) {
+		return r, err
 	}
 	return r, s.reclaim(ctx, now)
+}
+
+// standBack lets an erasure that waits go first. The sweep must be between two
+// steps: whatever it has read may have changed.
+func (s *Store) standBack(ctx context.Context) error {
+	for s.erasing.Load() > 0 {
+		s.sweeping.Unlock()
+		err := s.pause(ctx, 2*sweepPoll)
+		s.sweeping.Lock()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // deleted is what was deleted since space was last given back, kept on disk
@@ -201,14 +219,13 @@ func (d *eraser) conversion(index []byte, now time.Time, keep capture.Retention)
 	if c == nil || !keep.ConversionExpired(c, now) || string(d.keys.indexOf(c)) != string(index) {
 		return false, nil
 	}
-	if item, err := d.txn.Get(key); err == nil {
-		d.bytes += item.EstimatedSize()
-	}
-	if err := d.txn.Delete(key); err != nil {
-		return false, err
-	}
-	if err := d.txn.Delete(index); err != nil {
-		return false, err
+	for _, gone := range [][]byte{key, index} {
+		if item, err := d.txn.Get(gone); err == nil {
+			d.bytes += item.EstimatedSize()
+		}
+		if err := d.txn.Delete(gone); err != nil {
+			return false, err
+		}
 	}
 	return true, d.forget(c)
 }

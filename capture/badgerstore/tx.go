@@ -184,8 +184,10 @@ func (t *tx) Conversion(id attribution.ConversionID) (*capture.Conversion, error
 
 // PutConversion stores c and keeps the listings in step.
 func (t *tx) PutConversion(c, old *capture.Conversion) error {
-	if _, erased := t.s.erased[c.Click]; erased {
-		c.Erase() // whoever read the click read it before
+	if _, erased := t.s.erased[c.Click]; erased && c.Erase() { // whoever read the click read it before
+		if err := t.noteRewritten(old); err != nil {
+			return err
+		}
 	}
 	data, err := capture.EncodeRecord(c)
 	if err != nil {
@@ -201,6 +203,20 @@ func (t *tx) PutConversion(c, old *capture.Conversion) error {
 		return err
 	}
 	return t.putListed(c, old)
+}
+
+// noteRewritten notes that what was on disk of a conversion has to go: its
+// erasure, which is under way, will find nothing to change.
+func (t *tx) noteRewritten(old *capture.Conversion) error {
+	if old == nil {
+		return nil
+	}
+	for _, key := range [][]byte{t.keys.conversion(old.ID), t.keys.indexOf(old)} {
+		if err := t.set(append([]byte{kindRewritten}, key...), nil); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // putListed keeps the listing by time in step.

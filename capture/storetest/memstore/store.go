@@ -92,9 +92,10 @@ func (s *Store) commit(b *capture.Batch) error {
 	return nil
 }
 
-// ClickToBook returns one click.
+// ClickToBook returns what booking wants of one click.
 func (s *Store) ClickToBook(ctx context.Context, ref clickid.Ref) (*capture.Click, error) {
-	return s.Click(ctx, ref)
+	c, err := s.Click(ctx, ref)
+	return toBook(c), err
 }
 
 // Click returns one click.

@@ -28,7 +28,17 @@ func get[K comparable, V any](changed, base map[K]V, key K) (V, bool) {
 
 func (t *tx) Click(ref clickid.Ref) (*capture.Click, error) {
 	b, _ := get(t.changed.blocks, t.base.blocks, ref.Block)
-	return clickOf(b, ref), nil
+	return toBook(clickOf(b, ref)), nil
+}
+
+// toBook leaves of a click no more than a store has to tell for booking.
+func toBook(c *capture.Click) *capture.Click {
+	if c == nil {
+		return nil
+	}
+	return &capture.Click{
+		Ref: c.Ref, Time: c.Time, Flags: c.Flags, Campaign: c.Campaign, Source: c.Source, Destination: c.Destination, Subs: c.Subs,
+	}
 }
 
 func clickOf(b *capture.Block, ref clickid.Ref) *capture.Click {

@@ -22,7 +22,7 @@ func init() {
 Asks the running Caddy about the clicks and conversions that its track_click
 and postback directives record, tests them, corrects and keeps the books.
 
-Each command but restore speaks to Caddy's admin API. Its address is taken from --address
+Each command but restore, networks, url and version speaks to Caddy's admin API. Its address is taken from --address
 if given, else from the file that --config names, else the default is assumed.
 
 Tables are for people; --format csv and --format json are for programs. The

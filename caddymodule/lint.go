@@ -137,7 +137,8 @@ func (l *linter) clear(app *caddyhttp.App, r *foundRoute) {
 	}
 }
 
-// local tells whether a route can be reached from this machine only.
+// local tells whether a route has only names that are of the machine itself: the
+// site is one to try things on.
 func (r *foundRoute) local() bool {
 	local := false
 	r.eachMatcher(func(m any, _ condition) {

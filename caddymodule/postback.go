@@ -41,9 +41,11 @@ type Postback struct {
 
 	// The parameters in which the sender puts each field; of several the
 	// first that is not empty is taken. Keys are `click_id`, `txid`, `payout`,
-	// `currency`, `event`, `status` and `time`; a field that is left out keeps
-	// its default. `a.b.c` walks into the objects of a JSON body, `a.0` into
-	// its arrays.
+	// `currency`, `event`, `status`, `time` and `message_id`; a field that is
+	// left out keeps its default. `a.b.c` walks into the objects of a JSON
+	// body, `a.0` into its arrays, `a.*.b` into each element, `a[name=x].b`
+	// into the one whose `name` is `x`. `header:X-Topic` is a header, and
+	// `url?click_id` a parameter of a URL that is itself a value.
 	Fields map[string][]string `json:"fields,omitempty"`
 
 	// The sender's words for each status, in any case. Keys are `approved`,

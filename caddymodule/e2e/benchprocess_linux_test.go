@@ -117,9 +117,10 @@ func machine(dir string) []string {
 	}
 	memory, _ := procField(read("/proc/meminfo"), "MemTotal")
 	load, _, _ := strings.Cut(read("/proc/loadavg"), " ")
+	kernel, _, _ := strings.Cut(strings.TrimSpace(read("/proc/sys/kernel/osrelease")), "-") // without whose build it is
 	return []string{
 		fmt.Sprintf("machine: %s, %.1f GB of memory, Linux %s, load average at the start %s",
-			model, float64(memory)/1e9, strings.TrimSpace(read("/proc/sys/kernel/osrelease")), load),
+			model, float64(memory)/1e9, kernel, load),
 		fmt.Sprintf("store:   on %s", fileSystem(read("/proc/self/mountinfo"), dir)),
 	}
 }

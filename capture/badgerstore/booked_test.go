@@ -188,22 +188,8 @@ func TestEraseOfAMovedListing(t *testing.T) {
 	for name, read := range map[string]bool{"nobody reads": false, "somebody reads": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			e := newEngine(t)
-			s := openStore(t, e)
+			e, s, c, ts := crowded(t)
 			w := newWriter(t, s)
-			c := click(day, "spring")
-			c.Subs = []capture.Param{{Name: "creative", Value: traces[4]}}
-			w.clicks(c)
-			crowd(w, 400) // so that the listing is several tables
-			w.commit(nil, []*capture.Postback{postback(c, "1", day.Add(2*time.Hour))})
-			crowd(w, 400)
-			closeStore(t, s, 0)
-			s = openStore(t, e)
-			w = newWriter(t, s)
-			ts, err := s.gate.read()
-			if err != nil {
-				t.Fatal(err)
-			}
 			if !read {
 				s.gate.done(ts)
 			}
@@ -215,13 +201,7 @@ func TestEraseOfAMovedListing(t *testing.T) {
 				t.Fatalf("the conversion is %+v: %v", got, err)
 			}
 			if read {
-				if err := s.flush(ctx); err != nil {
-					t.Fatal(err)
-				}
-				if err := s.compact(); err != nil {
-					t.Fatal(err)
-				}
-				s.gate.done(ts)
+				compactBefore(t, s, ts)
 			}
 			if _, telling := versionsOf(t, s); telling < 4 {
 				t.Fatalf("%d versions of records tell of the visitor: the test proves nothing", telling)
@@ -245,22 +225,8 @@ func TestEraseOfAMovedListing(t *testing.T) {
 // nothing to change there, but what was on disk goes.
 func TestEraseAfterAnUpdate(t *testing.T) {
 	t.Parallel()
-	e := newEngine(t)
-	s := openStore(t, e)
+	e, s, c, ts := crowded(t)
 	w := newWriter(t, s)
-	c := click(day, "spring")
-	c.Subs = []capture.Param{{Name: "creative", Value: traces[4]}}
-	w.clicks(c)
-	crowd(w, 400)
-	w.commit(nil, []*capture.Postback{postback(c, "1", day.Add(2*time.Hour))})
-	crowd(w, 400)
-	closeStore(t, s, 0)
-	s = openStore(t, e)
-	w = newWriter(t, s)
-	ts, err := s.gate.read()
-	if err != nil {
-		t.Fatal(err)
-	}
 	short, end := context.WithCancel(ctx)
 	commitAt := s.commitAt
 	s.commitAt = func(txn *badger.Txn, ts uint64) error {
@@ -285,13 +251,7 @@ func TestEraseAfterAnUpdate(t *testing.T) {
 			t.Errorf("that the old version of %q has to go is not noted", key)
 		}
 	}
-	if err := s.flush(ctx); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.compact(); err != nil {
-		t.Fatal(err)
-	}
-	s.gate.done(ts)
+	compactBefore(t, s, ts)
 	if _, telling := versionsOf(t, s); telling == 0 {
 		t.Fatal("nothing on disk tells of the visitor: the test proves nothing")
 	}
@@ -305,6 +265,40 @@ func TestEraseAfterAnUpdate(t *testing.T) {
 		t.Errorf("still there: %s", where)
 	}
 	checkHealthy(t, s)
+}
+
+// crowded makes a store of several tables with a conversion of the click that
+// leaves a trace, and returns the timestamp of somebody who reads it.
+func crowded(t *testing.T) (e *Engine, s *Store, c *capture.Click, ts uint64) {
+	t.Helper()
+	e = newEngine(t)
+	s = openStore(t, e)
+	w := newWriter(t, s)
+	c = click(day, "spring")
+	c.Subs = []capture.Param{{Name: "creative", Value: traces[4]}}
+	w.clicks(c)
+	crowd(w, 400)
+	w.commit(nil, []*capture.Postback{postback(c, "1", day.Add(2*time.Hour))})
+	crowd(w, 400)
+	closeStore(t, s, 0)
+	s = openStore(t, e)
+	ts, err := s.gate.read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e, s, c, ts
+}
+
+// compactBefore compacts the store before the reader is done.
+func compactBefore(t *testing.T, s *Store, reader uint64) {
+	t.Helper()
+	if err := s.flush(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.compact(); err != nil {
+		t.Fatal(err)
+	}
+	s.gate.done(reader)
 }
 
 // crowd commits conversions around those of a test, with long names so that they

@@ -229,7 +229,7 @@ func sameClaim(a, b attribution.Claim) bool {
 func decide(tx Tx, s sums, p *Postback, claimed uint64) (*Entry, error) {
 	p.Claim.Seq = claimed
 	if p.Claim.ReceivedAt.IsZero() {
-		p.Claim.ReceivedAt = p.Time
+		p.Claim.ReceivedAt = p.Time.Truncate(time.Millisecond)
 	}
 	p.Result = Result{}
 	e := &Entry{

@@ -65,7 +65,7 @@ func (rt *Route) text(s slot, value string) string {
 func (rt *Route) readClaim(p *Postback, k *kind, v *fieldValues, f *found) {
 	rt.noteMacros(p, k, v)
 	c := &p.Claim
-	c.ReceivedAt = p.Time
+	c.ReceivedAt = p.Time.Truncate(time.Millisecond)
 	c.Event = rt.event(p, k, v)
 	c.TxID = shortTxID(v[slotTxID].value)
 	c.Key = shortTxID(v[slotMessageID].value)

@@ -138,10 +138,12 @@ type Entry struct {
 func (e *Entry) Waiting() bool { return e.Outcome == Quarantined && e.Resolved == 0 && !e.Test }
 
 // The records other than clicks are CBOR (RFC 8949) with integer keys, so
-// that fields can be added without a migration.
+// that fields can be added without a migration. Times are seconds since 1970,
+// with a fraction as floating-point numbers: these tell milliseconds apart for
+// longer than years have four digits, and take a third of what text does.
 var (
 	recordEnc = must(cbor.EncOptions{
-		Time: cbor.TimeRFC3339NanoUTC, BinaryMarshaler: cbor.BinaryMarshalerByteString,
+		Time: cbor.TimeUnixDynamic, BinaryMarshaler: cbor.BinaryMarshalerByteString,
 	}.UserBufferEncMode())
 	recordDec = must(cbor.DecOptions{
 		MaxNestedLevels: 16, BinaryUnmarshaler: cbor.BinaryUnmarshalerByteString,
@@ -188,5 +190,33 @@ func DecodeRecord(data []byte, v any) error {
 	if err := recordDec.Unmarshal(data[1:], v); err != nil {
 		return fmt.Errorf("decoding a %T: %w", v, err)
 	}
+	switch v := v.(type) {
+	case *Conversion:
+		v.exactTimes()
+	case *Entry:
+		v.exactTimes()
+	}
 	return nil
+}
+
+// exactTimes takes from the times what reading them as floating-point numbers
+// may have added.
+func (c *Conversion) exactTimes() {
+	exact(&c.ClickTime, &c.State.Time)
+	for i := range c.History {
+		e := &c.History[i]
+		exact(&e.SentAt, &e.ReceivedAt, &e.After, &e.LastSeen)
+	}
+}
+
+func (e *Entry) exactTimes() {
+	exact(&e.Time, &e.Claim.SentAt, &e.Claim.ReceivedAt, &e.Claim.After)
+}
+
+func exact(times ...*time.Time) {
+	for _, t := range times {
+		if !t.IsZero() {
+			*t = t.Round(time.Millisecond).UTC()
+		}
+	}
 }

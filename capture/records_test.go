@@ -19,7 +19,8 @@ func drawTime(t *rapid.T, label string) time.Time {
 	if rapid.Bool().Draw(t, label+" is zero") {
 		return time.Time{}
 	}
-	return time.UnixMilli(rapid.Int64Range(0, 1<<32*1000).Draw(t, label)).UTC()
+	first, last := time.Date(1, 1, 1, 0, 0, 1, 0, time.UTC), time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
+	return time.UnixMilli(rapid.Int64Range(first.UnixMilli(), last.UnixMilli()).Draw(t, label)).UTC()
 }
 
 func drawMoney(t *rapid.T) attribution.Money {

@@ -52,11 +52,11 @@ func TestConversionIDIsFixed(t *testing.T) {
 		event, txid string
 		want        string
 	}{
-		{DedupTxID, "sale", "A-1", "d52i2sd4heqhs901u4kh6u0hro"},
-		{DedupEvent, "sale", "A-1", "v3hv5iblde8u8i6o7ouc4ra8is"},
-		{DedupClick, "sale", "A-1", "n4ba8vaek1bpodln264us7omho"},
+		{DedupTxID, "sale", "A-1", "daojn0398kgn394bmkf280fh54"},
+		{DedupEvent, "sale", "A-1", "daojn07osfpcitbbi7i4hm1u7g"},
+		{DedupClick, "sale", "A-1", "daojn05p2qi7qjl0aue3ddohh4"},
 	} {
-		if got := NewConversionID(c.mode, click, c.event, c.txid).String(); got != c.want {
+		if got := NewConversionID(c.mode, click, 1_790_000_000, c.event, c.txid).String(); got != c.want {
 			t.Errorf("%v: got %s, want %s", c.mode, got, c.want)
 		}
 	}
@@ -70,8 +70,9 @@ func TestNewConversionID(t *testing.T) {
 		c1, c2 := [16]byte{rapid.Byte().Draw(t, "c1") & 1}, [16]byte{rapid.Byte().Draw(t, "c2") & 1}
 		e1, e2 := word.Draw(t, "e1"), word.Draw(t, "e2")
 		x1, x2 := word.Draw(t, "x1"), word.Draw(t, "x2")
-		same := c1 == c2 && (mode == DedupClick || e1 == e2) && (mode != DedupTxID || x1 == x2)
-		a, b := NewConversionID(mode, c1, e1, x1), NewConversionID(mode, c2, e2, x2)
+		s1, s2 := rapid.Uint32Range(0, 1).Draw(t, "s1"), rapid.Uint32Range(0, 1).Draw(t, "s2")
+		same := c1 == c2 && s1 == s2 && (mode == DedupClick || e1 == e2) && (mode != DedupTxID || x1 == x2)
+		a, b := NewConversionID(mode, c1, s1, e1, x1), NewConversionID(mode, c2, s2, e2, x2)
 		if (a == b) != same {
 			t.Fatalf("%v (%v %q %q) (%v %q %q): same ID is %v", mode, c1, e1, x1, c2, e2, x2, a == b)
 		}
@@ -80,7 +81,7 @@ func TestNewConversionID(t *testing.T) {
 
 func FuzzParseConversionID(f *testing.F) {
 	f.Add(ConversionID{}.String())
-	f.Add(NewConversionID(DedupTxID, [16]byte{9}, "sale", "1").String())
+	f.Add(NewConversionID(DedupTxID, [16]byte{9}, 1, "sale", "1").String())
 	f.Add(strings.Repeat("v", 26))
 	f.Add(strings.Repeat("V", 25) + "S")
 	f.Add(strings.Repeat("0", 25) + "\n")

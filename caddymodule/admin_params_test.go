@@ -100,7 +100,7 @@ func TestCursorRoundTrip(t *testing.T) {
 	t.Parallel()
 	c := capture.Cursor{
 		Time: testNow.Truncate(time.Millisecond),
-		ID:   attribution.NewConversionID(attribution.DedupTxID, [16]byte{1}, "sale", "x"),
+		ID:   attribution.NewConversionID(attribution.DedupTxID, [16]byte{1}, 1, "sale", "x"),
 	}
 	r := httptest.NewRequest("GET", "/?after="+formatCursor(c), nil)
 	p := readParams(r, testNow, "after")

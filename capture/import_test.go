@@ -186,7 +186,7 @@ func TestImportCorrections(t *testing.T) {
 		for _, c := range d.conversions() {
 			ids[c.State.TxID] = c.ID.String()
 		}
-		unknown := attribution.NewConversionID(attribution.DedupTxID, clickid.Ref{}.Key(), "x", "y").String()
+		unknown := attribution.NewConversionID(attribution.DedupTxID, clickid.Ref{}.Key(), 1, "x", "y").String()
 		file := "conversion_id,click_id,status,payout,currency\n" +
 			ids["t1"] + ",,approved,-2.50,USD\n" +
 			strings.ToUpper(ids["t2"]) + ",,reversed,,\n" +

@@ -93,7 +93,7 @@ const maxOthers = 256
 func match(tx Tx, p *Postback, claim *attribution.Claim, mode attribution.Dedup) (
 	*Conversion, attribution.ConversionID, error,
 ) {
-	id := attribution.NewConversionID(mode, p.Ref.Key(), claim.Event, claim.TxID)
+	id := attribution.NewConversionID(mode, p.Ref.Key(), p.Ref.Second, claim.Event, claim.TxID)
 	own, err := tx.Conversion(id)
 	if err != nil || own != nil && mode == attribution.DedupTxID {
 		return own, id, err // it was made for this very transaction
@@ -103,7 +103,7 @@ func match(tx Tx, p *Postback, claim *attribution.Claim, mode attribution.Dedup)
 		return own, id, err
 	}
 	// This one is found even where there are more than are looked through.
-	first := attribution.NewConversionID(attribution.DedupTxID, p.Ref.Key(), claim.Event, claim.TxID)
+	first := attribution.NewConversionID(attribution.DedupTxID, p.Ref.Key(), p.Ref.Second, claim.Event, claim.TxID)
 	best, known := own, nearness(own, claim)
 	for _, other := range slices.Concat([]attribution.ConversionID{first}, others) {
 		if known == sameTransaction {
@@ -144,7 +144,7 @@ func nearness(c *Conversion, claim *attribution.Claim) int {
 		return noConversion
 	}
 	if c.Dedup == attribution.DedupTxID &&
-		c.ID == attribution.NewConversionID(c.Dedup, c.Click.Key(), claim.Event, claim.TxID) {
+		c.ID == attribution.NewConversionID(c.Dedup, c.Click.Key(), c.Click.Second, claim.Event, claim.TxID) {
 		return sameTransaction
 	}
 	near := sameClick

@@ -62,7 +62,7 @@ func (c *Conversion) mixed() bool {
 			return true
 		}
 	}
-	return c.ID != attribution.NewConversionID(c.Dedup, c.Click.Key(), first.Event, first.TxID)
+	return c.ID != attribution.NewConversionID(c.Dedup, c.Click.Key(), c.Click.Second, first.Event, first.TxID)
 }
 
 // Cell names the sum in which the conversion counts.

@@ -254,7 +254,7 @@ func TestProblems(t *testing.T) {
 		"/conversions/nonsense":        {400, "reading conversion ID"},
 		"/clicks/" + s.acme + "?x=1":   {400, `unknown parameter "x"`},
 		"/find?id=nonsense":            {404, "neither the ID of a click"},
-		"/conversions/" + attribution.NewConversionID(attribution.DedupTxID, [16]byte{}, "a", "b").String(): {404, "No conversion is stored"},
+		"/conversions/" + attribution.NewConversionID(attribution.DedupTxID, [16]byte{}, 1, "a", "b").String(): {404, "No conversion is stored"},
 	} {
 		w := f.get(path)
 		if got := problemText(w.Body.String()); w.Code != want.status || !strings.Contains(got, want.text) {

@@ -54,7 +54,7 @@ func FuzzDecodeMerged(f *testing.F) {
 }
 
 func FuzzDecodeKnown(f *testing.F) {
-	id := attribution.NewConversionID(attribution.DedupTxID, [16]byte{1}, "sale", "1")
+	id := attribution.NewConversionID(attribution.DedupTxID, [16]byte{1}, 1, "sale", "1")
 	decode := func(data []byte) (capture.Known, error) { return decodeKnown(id, data) }
 	fuzzRecord(f, decode, encodeKnown,
 		capture.Known{ID: id}, capture.Known{ID: id, Dedup: attribution.DedupEvent}, capture.Known{ID: id, Dedup: attribution.DedupClick, Mixed: true})

@@ -59,7 +59,7 @@ type modelState struct {
 // this very transaction; unless the rule looks at transactions, one that knows
 // the event; unless it looks at events, any. Failing that, it is a new one.
 func (m *model) about(click *capture.Click, says modelSays) *modelConversion {
-	own := attribution.NewConversionID(m.mode, click.Ref.Key(), says.event, says.txid)
+	own := attribution.NewConversionID(m.mode, click.Ref.Key(), click.Ref.Second, says.event, says.txid)
 	list := m.conversions[click]
 	slices.SortFunc(list, func(a, b *modelConversion) int {
 		return cmp.Or(cmp.Compare(bit(b.id == own), bit(a.id == own)), a.id.Compare(b.id))

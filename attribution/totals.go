@@ -18,8 +18,10 @@ func (t *Totals) Add(m Money) {
 	if m.Currency == "" || m.Amount.IsZero() {
 		return
 	}
-	sum := (*t)[m.Currency].Add(m.Amount)
-	if sum.IsZero() {
+	sum, begun := (*t)[m.Currency]
+	if !begun {
+		sum = m.Amount // adding to nothing would cost a dozen allocations
+	} else if sum = sum.Add(m.Amount); sum.IsZero() {
 		delete(*t, m.Currency)
 		return
 	}

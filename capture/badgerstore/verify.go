@@ -122,8 +122,9 @@ func checkTable(data []byte, id uint64) (err error) {
 
 // checkTables looks at the tables before Badger does, which ends the process
 // where lengths in them lead astray, and leaves out without a word what it
-// cannot read. As many as there is time for are verified as a whole, others at
-// each start; of the rest this looks at what Badger reads when it opens them.
+// cannot read. Of all this looks at what Badger reads when it opens them, and in
+// what is then left of verifyFirst it verifies as many as a whole as there is
+// time for, others at each start.
 // Tables that are not in the manifest are leftovers of a crash, which Badger
 // removes; one that is missing it reports.
 func checkTables(dir string, o badger.Options) error {
@@ -144,16 +145,22 @@ func checkTables(dir string, o badger.Options) error {
 		return err
 	}
 	limit := time.Now().Add(verifyFirst)
-	var rest []string
+	names := make([]string, 0, len(manifest.Tables))
+	for id := range manifest.Tables {
+		names = append(names, table.NewFilename(id, dir))
+	}
+	if err := checkAllEnds(names); err != nil {
+		return err
+	}
 	for id := range manifest.Tables { // in any order, which differs between starts
-		name := table.NewFilename(id, dir)
 		if !time.Now().Before(limit) {
-			rest = append(rest, name)
-		} else if err := verifyTable(name, id); err != nil {
+			break
+		}
+		if err := verifyTable(table.NewFilename(id, dir), id); err != nil {
 			return err
 		}
 	}
-	return checkAllEnds(rest)
+	return nil
 }
 
 // checkAllEnds checks the ends of tables, many at once: a disk that has them to

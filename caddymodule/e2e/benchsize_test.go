@@ -24,6 +24,7 @@ type sizePlan struct {
 	sweep       []int         // sizes of which the retention is measured
 	keep        string        // directory where stores are kept for the next run
 	spend       bool          // whether kept stores may be used up
+	days        time.Duration // from how long before the end the clicks are that postbacks are about
 	connections int
 }
 
@@ -33,13 +34,13 @@ func plannedSizes(b *testing.B) sizePlan {
 	planned(b) // skips where the tools are missing
 	p := sizePlan{
 		sizes: []int{1000, 100_000}, rounds: 2, slice: 2 * time.Second, starts: 1, limited: 50_000, underLoad: 3 * time.Second,
-		connections: 64, keep: os.Getenv("CAPTURE_BENCH_DIR"), spend: os.Getenv("CAPTURE_BENCH_SPEND") != "",
+		connections: 64, days: 48 * time.Hour, keep: os.Getenv("CAPTURE_BENCH_DIR"), spend: os.Getenv("CAPTURE_BENCH_SPEND") != "",
 	}
 	full := os.Getenv("CAPTURE_BENCH") == "full"
 	if full {
 		p.sizes = []int{10_000, 10_000_000, 100_000_000}
 		p.wait = true
-		p.rounds, p.slice, p.starts, p.limited, p.underLoad = 7, 3*time.Second, 3, 3_000_000, 30*time.Second
+		p.rounds, p.slice, p.starts, p.limited, p.underLoad = 7, 6*time.Second, 3, 3_000_000, 30*time.Second
 	}
 	if rounds := os.Getenv("CAPTURE_BENCH_ROUNDS"); rounds != "" {
 		n, err := parseSizes(rounds)
@@ -47,6 +48,13 @@ func plannedSizes(b *testing.B) sizePlan {
 			b.Fatalf("CAPTURE_BENCH_ROUNDS is %q: it must be a positive number", rounds)
 		}
 		p.rounds = n[0]
+	}
+	if days := os.Getenv("CAPTURE_BENCH_DAYS"); days != "" {
+		n, err := parseSizes(days)
+		if err != nil || len(n) != 1 {
+			b.Fatalf("CAPTURE_BENCH_DAYS is %q: it must be a positive number", days)
+		}
+		p.days = time.Duration(n[0]) * 24 * time.Hour
 	}
 	if sizes := os.Getenv("CAPTURE_BENCH_SIZES"); sizes != "" {
 		var err error

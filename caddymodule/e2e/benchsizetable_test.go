@@ -69,7 +69,7 @@ const (
 	growthLimit  = 10 // percent
 	openLimit    = 2 * time.Second
 	killedLimit  = 10 * time.Second
-	memoryStated = 240 << 20 // 120 MiB of live heap under full load, and as much again until it is collected
+	memoryStated = 488 << 20 // the README's 512 MB: half of it live under full load, and as much again until it is collected
 )
 
 // targets are what should hold.

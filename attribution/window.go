@@ -26,8 +26,8 @@ func Deadline(click time.Time, window time.Duration) time.Time {
 // ReadTime reads a sender's timestamp: Unix time in seconds (10 digits),
 // milliseconds (13) or microseconds (16), RFC 3339, or a date and time without
 // zone ("2006-01-02 15:04:05", also with a T), which is UTC. A year that cannot
-// be written in four digits is refused, for such a time could not be stored as
-// text, and year 1, which empty dates have and the zero time.
+// be written in four digits is refused, for such a time has no text in JSON,
+// and year 1, which empty dates have and the zero time.
 func ReadTime(s string) (time.Time, error) {
 	t, err := readTime(strings.TrimSpace(s))
 	if err != nil {

@@ -69,7 +69,7 @@ const (
 	growthLimit  = 10 // percent
 	openLimit    = 2 * time.Second
 	killedLimit  = 10 * time.Second
-	memoryStated = 488 << 20 // the README's 512 MB: half of it live under full load, and as much again until it is collected
+	memoryStated = 512 << 20 // half of it live under full load, and as much again until it is collected
 )
 
 // targets are what should hold.

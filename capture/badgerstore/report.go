@@ -158,17 +158,6 @@ func joinSpans(spans []span) []span {
 	return joined
 }
 
-// reported is what a report reads of a conversion; most of the record is its
-// history.
-type reported struct {
-	ClickTime   time.Time         `cbor:"3,keyasint"`
-	Campaign    string            `cbor:"5,keyasint"`
-	Source      string            `cbor:"6,keyasint"`
-	Destination string            `cbor:"7,keyasint"`
-	Subs        []capture.Param   `cbor:"8,keyasint"`
-	State       attribution.State `cbor:"12,keyasint"`
-}
-
 // conversionsAtOnce is how many conversions are looked up together.
 const conversionsAtOnce = 1 << 14
 
@@ -206,8 +195,9 @@ func (s *Store) reportConversions(ctx context.Context, txn *badger.Txn, q attrib
 	return s.visitConversions(ctx, txn, ids, visit)
 }
 
-// visitConversions looks the conversions up, in the order of their IDs, which
-// are random: several are then in the same block of a table, which is read once.
+// visitConversions looks the conversions up, in the order of their IDs, in which
+// they are stored: several are then in the same block of a table, which is read
+// once.
 func (s *Store) visitConversions(ctx context.Context, txn *badger.Txn, ids []attribution.ConversionID, visit func(*capture.Conversion) error) error {
 	slices.SortFunc(ids, func(a, b attribution.ConversionID) int { return bytes.Compare(a[:], b[:]) })
 	p := pace{ctx: ctx, closing: s.gate.closing}
@@ -219,17 +209,14 @@ func (s *Store) visitConversions(ctx context.Context, txn *badger.Txn, ids []att
 		}
 		pause.maybe()
 		k.arena = k.arena[:0]
-		c, err := getRecord[reported](txn, k.conversion(id))
+		c, err := getRecord[capture.Conversion](txn, k.conversion(id))
 		if err != nil {
 			return err
 		}
 		if c == nil {
 			return missing("conversion", id)
 		}
-		err = visit(&capture.Conversion{
-			ClickTime: c.ClickTime, Campaign: c.Campaign, Source: c.Source, Destination: c.Destination, Subs: c.Subs, State: c.State,
-		})
-		if err != nil {
+		if err := visit(c); err != nil {
 			return err
 		}
 	}

@@ -24,9 +24,11 @@ import (
 )
 
 const (
-	// verifyFirst is how long opening spends on verifying tables: all of a
-	// small store, some of a large one.
+	// verifyFirst is how long opening spends on looking at tables: all of a
+	// small store is verified in that time, some of a large one, and for
+	// verifyLeast some in any case.
 	verifyFirst = time.Second
+	verifyLeast = time.Second / 4
 	verifyEvery = 24 * time.Hour
 	// verifyRest is how long the daily round rests for the time it worked.
 	verifyRest = 9
@@ -144,7 +146,7 @@ func checkTables(dir string, o badger.Options) error {
 	if err := checkManifestEnd(name, end); err != nil {
 		return err
 	}
-	limit := time.Now().Add(verifyFirst)
+	begin := time.Now()
 	names := make([]string, 0, len(manifest.Tables))
 	for id := range manifest.Tables {
 		names = append(names, table.NewFilename(id, dir))
@@ -152,6 +154,7 @@ func checkTables(dir string, o badger.Options) error {
 	if err := checkAllEnds(names); err != nil {
 		return err
 	}
+	limit := begin.Add(max(verifyFirst, time.Since(begin)+verifyLeast))
 	for id := range manifest.Tables { // in any order, which differs between starts
 		if !time.Now().Before(limit) {
 			break

@@ -185,28 +185,21 @@ func (l *stressLoad) report(plan stressPlan, jobs *stressJobs, intervals []stres
 }
 
 // atRest looks at the server with nothing under way and no connection of the load open, once it has
-// done with those that were.
-func (l *stressLoad) atRest(b *testing.B) gauge {
+// had time to be done with those that were and with what a reload replaced. The counts move by a few
+// all the time, so it takes the largest of some.
+func (l *stressLoad) atRest(b *testing.B) (most gauge) {
 	b.Helper()
 	l.conns.close()
-	const enough = 20 // looks, a second: servers that a reload replaces go in steps
-	var last gauge
-	same := 0
-	eventually(b, diskTimeout, func() error {
+	time.Sleep(time.Second)
+	for range 10 {
 		g, err := l.gauge()
 		if err != nil {
-			return err
+			b.Fatal(err)
 		}
-		if same++; g.goroutines != last.goroutines || g.files != last.files {
-			same = 1
-		}
-		last = g
-		if same < enough {
-			return fmt.Errorf("there are %.0f goroutines and %.0f open files beside the store's, and they were others before", g.goroutines, g.files)
-		}
-		return nil
-	})
-	return last
+		most.goroutines, most.files = max(most.goroutines, g.goroutines), max(most.files, g.files)
+		time.Sleep(100 * time.Millisecond)
+	}
+	return most
 }
 
 // expectNoLeak wants the server at rest to come back to what it was before the load. Under load it

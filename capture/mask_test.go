@@ -64,6 +64,9 @@ func TestMaskedHidesTheToken(t *testing.T) {
 		contentType := rapid.SampledFrom([]string{"", "text/plain", "application/json", "application/x-www-form-urlencoded"}).Draw(t, "type")
 		r := postRequest(contentType, strings.Join(pieces.Draw(t, "body"), ""))
 		r.URL.RawQuery = strings.ReplaceAll(strings.Join(pieces.Draw(t, "query"), ""), "\n", "")
+		if rapid.Bool().Draw(t, "with the token") { // which is rare otherwise
+			r.URL.RawQuery = "token=s3cret&" + r.URL.RawQuery
+		}
 		r.RequestURI = r.URL.RequestURI()
 		p, rej := received(t, rt, r, newArrival())
 		if rej != nil {

@@ -67,8 +67,8 @@ var base32Lower = base32.NewEncoding("0123456789abcdefghijklmnopqrstuv").WithPad
 // NewConversionID names the conversion that a postback about click speaks of.
 // It begins with the second in which the click was made, in 4 bytes, most
 // significant first: most conversions come within days of their clicks, so what
-// is stored by ID is written close together, and a store's cost does not grow
-// with its age. The other 12 bytes are the first of the SHA-256 of the mode's
+// is stored by ID is written close together. Second is that of the same click,
+// whose key is not taken apart here. The other 12 bytes are the first of the SHA-256 of the mode's
 // word, the click and, as far as the mode looks at them, the event and the
 // transaction ID, each preceded by its length in 8 bytes, most significant
 // first. Under DedupTxID a postback without transaction ID is one per click and

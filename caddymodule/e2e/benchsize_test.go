@@ -34,7 +34,7 @@ func plannedSizes(b *testing.B) sizePlan {
 	planned(b) // skips where the tools are missing
 	p := sizePlan{
 		sizes: []int{1000, 100_000}, rounds: 2, slice: 2 * time.Second, starts: 1, limited: 50_000, underLoad: 3 * time.Second,
-		connections: 64, days: 48 * time.Hour, keep: os.Getenv("CAPTURE_BENCH_DIR"), spend: os.Getenv("CAPTURE_BENCH_SPEND") != "",
+		connections: 64, keep: os.Getenv("CAPTURE_BENCH_DIR"), spend: os.Getenv("CAPTURE_BENCH_SPEND") != "",
 	}
 	full := os.Getenv("CAPTURE_BENCH") == "full"
 	if full {
@@ -42,20 +42,8 @@ func plannedSizes(b *testing.B) sizePlan {
 		p.wait = true
 		p.rounds, p.slice, p.starts, p.limited, p.underLoad = 7, 6*time.Second, 3, 3_000_000, 30*time.Second
 	}
-	if rounds := os.Getenv("CAPTURE_BENCH_ROUNDS"); rounds != "" {
-		n, err := parseSizes(rounds)
-		if err != nil || len(n) != 1 {
-			b.Fatalf("CAPTURE_BENCH_ROUNDS is %q: it must be a positive number", rounds)
-		}
-		p.rounds = n[0]
-	}
-	if days := os.Getenv("CAPTURE_BENCH_DAYS"); days != "" {
-		n, err := parseSizes(days)
-		if err != nil || len(n) != 1 {
-			b.Fatalf("CAPTURE_BENCH_DAYS is %q: it must be a positive number", days)
-		}
-		p.days = time.Duration(n[0]) * 24 * time.Hour
-	}
+	p.rounds = numberAsked(b, "CAPTURE_BENCH_ROUNDS", p.rounds)
+	p.days = time.Duration(numberAsked(b, "CAPTURE_BENCH_DAYS", 2)) * 24 * time.Hour
 	if sizes := os.Getenv("CAPTURE_BENCH_SIZES"); sizes != "" {
 		var err error
 		if p.sizes, err = parseSizes(sizes); err != nil {
@@ -67,6 +55,20 @@ func plannedSizes(b *testing.B) sizePlan {
 		p.sweep = p.sizes[len(p.sizes)-1:] // a sweep is a minute after the start
 	}
 	return p
+}
+
+// numberAsked is the positive number in an environment variable, or usual if that is not set.
+func numberAsked(b *testing.B, name string, usual int) int {
+	b.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return usual
+	}
+	n, err := parseSizes(text)
+	if err != nil || len(n) != 1 {
+		b.Fatalf("%s is %q: it must be a positive number", name, text)
+	}
+	return n[0]
 }
 
 // parseSizes reads positive numbers between commas, and sorts them.

@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/dgraph-io/badger/v4"
-
 	"github.com/caddy-capture/caddy-capture/capture"
 )
 
@@ -27,7 +25,7 @@ func (s *Store) Backup(ctx context.Context, w io.Writer) error {
 	if err := s.verifyNow(ctx); err != nil {
 		return err
 	}
-	return s.view(ctx, func(txn *badger.Txn) error {
+	return s.view(ctx, func(txn *transaction) error {
 		data, err := getCopy(txn, keyIdentity)
 		if err != nil {
 			return err
@@ -44,7 +42,7 @@ func (s *Store) Backup(ctx context.Context, w io.Writer) error {
 		}
 		var head []byte
 		pause := rest{gate: s.gate}
-		err = s.scan(ctx, txn, scan{}, func(item *badger.Item) (bool, error) {
+		err = s.scan(ctx, txn, scan{}, func(item *record) (bool, error) {
 			key := item.Key()
 			if ofThisDisk(key) {
 				return true, nil

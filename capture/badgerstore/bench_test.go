@@ -169,16 +169,16 @@ func BenchmarkReport(b *testing.B) {
 	q := attribution.Query{By: []string{"campaign", "day"}, From: day, To: day.Add(31 * 24 * time.Hour)}
 	for _, way := range []struct {
 		name string
-		read func(txn *badger.Txn, to *attribution.Builder) error
+		read func(txn *transaction, to *attribution.Builder) error
 	}{
-		{"cells", func(txn *badger.Txn, to *attribution.Builder) error { return s.reportCells(ctx, txn, q, to) }},
-		{"records", func(txn *badger.Txn, to *attribution.Builder) error { return s.reportRecords(ctx, txn, q, to) }},
+		{"cells", func(txn *transaction, to *attribution.Builder) error { return s.reportCells(ctx, txn, q, to) }},
+		{"records", func(txn *transaction, to *attribution.Builder) error { return s.reportRecords(ctx, txn, q, to) }},
 	} {
 		b.Run(way.name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				to := attribution.NewBuilder(q)
-				err := s.view(ctx, func(txn *badger.Txn) error { return way.read(txn, to) })
+				err := s.view(ctx, func(txn *transaction) error { return way.read(txn, to) })
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"maps"
 
-	"github.com/dgraph-io/badger/v4"
-
 	"github.com/caddy-capture/caddy-capture/attribution"
 	"github.com/caddy-capture/caddy-capture/capture"
 	"github.com/caddy-capture/caddy-capture/capture/clickid"
@@ -19,7 +17,7 @@ import (
 type check struct {
 	s      *Store
 	ctx    context.Context
-	txn    *badger.Txn
+	txn    *transaction
 	keys   keys
 	result capture.CheckResult
 	state  state
@@ -44,7 +42,7 @@ func (s *Store) Check(ctx context.Context, progress func(done, total int64)) (ca
 		return c.result, err
 	}
 	defer s.gate.done(ts)
-	c.txn = s.db.NewTransactionAt(ts, false)
+	c.txn = s.transaction(ts, false)
 	defer c.txn.Discard()
 	// In this order: a damaged table makes everything else look wrong.
 	for _, step := range []func() error{
@@ -100,7 +98,7 @@ func (c *check) prepare() (err error) {
 		kindBlock, kindBlock, kindMerged, kindMerged, kindConversion, kindBooked, kindTest, kindUnbooked, kindKnown, kindTxID, kindEntry, kindWaiting, kindOfClick,
 		kindRepeatable, kindAwaiting, kindPack,
 	} {
-		if err := c.s.scan(c.ctx, c.txn, scan{prefix: []byte{kind}}, func(*badger.Item) (bool, error) {
+		if err := c.s.scan(c.ctx, c.txn, scan{prefix: []byte{kind}}, func(*record) (bool, error) {
 			c.total++
 			return true, nil
 		}); err != nil {
@@ -111,12 +109,12 @@ func (c *check) prepare() (err error) {
 }
 
 // each visits all keys of a kind. What visit returns is a problem of the item.
-func (c *check) each(kind byte, visit func(item *badger.Item) error) error {
-	return c.eachFrom(scan{prefix: []byte{kind}}, func(item *badger.Item) (bool, error) { return true, visit(item) })
+func (c *check) each(kind byte, visit func(item *record) error) error {
+	return c.eachFrom(scan{prefix: []byte{kind}}, func(item *record) (bool, error) { return true, visit(item) })
 }
 
-func (c *check) eachFrom(w scan, visit func(item *badger.Item) (bool, error)) error {
-	return c.s.scan(c.ctx, c.txn, w, func(item *badger.Item) (bool, error) {
+func (c *check) eachFrom(w scan, visit func(item *record) (bool, error)) error {
+	return c.s.scan(c.ctx, c.txn, w, func(item *record) (bool, error) {
 		more, err := visit(item)
 		if !more {
 			return false, nil
@@ -138,7 +136,7 @@ func stampOf(quarter uint32) string {
 // conversions checks that every conversion is in its listing and in that of
 // its click.
 func (c *check) conversions() error {
-	return c.each(kindConversion, func(item *badger.Item) error {
+	return c.each(kindConversion, func(item *record) error {
 		c.result.Conversions++
 		id := attribution.ConversionID(item.Key()[1:17])
 		conv, err := decode[capture.Conversion](item)
@@ -187,7 +185,7 @@ func (c *check) conversions() error {
 // listed checks that every key of a listing leads to its conversion.
 func (c *check) listed(kind byte) func() error {
 	return func() error {
-		return c.each(kind, func(item *badger.Item) error {
+		return c.each(kind, func(item *record) error {
 			_, err := c.follow(item.Key())
 			return err
 		})
@@ -211,7 +209,7 @@ func (c *check) follow(key []byte) (*capture.Conversion, error) {
 
 // known checks that what clicks know of their conversions leads to them.
 func (c *check) known() error {
-	return c.each(kindKnown, func(item *badger.Item) error {
+	return c.each(kindKnown, func(item *record) error {
 		ref := refOf(item.Key())
 		id := attribution.ConversionID(item.Key()[16:])
 		conv, err := getRecord[capture.Conversion](c.txn, c.keys.conversion(id))

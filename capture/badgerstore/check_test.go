@@ -9,8 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dgraph-io/badger/v4"
-
 	"github.com/caddy-capture/caddy-capture/attribution"
 	"github.com/caddy-capture/caddy-capture/capture"
 )
@@ -43,7 +41,7 @@ func TestCheckFinds(t *testing.T) {
 	var k keys
 	cell := conv.Cell()
 	fp, _ := waits.Result.Entry.Fingerprint()
-	get := func(txn *badger.Txn, key []byte) []byte {
+	get := func(txn *transaction, key []byte) []byte {
 		data, err := getCopy(txn, key)
 		if err != nil || data == nil {
 			t.Fatalf("no key %q: %v", key, err)
@@ -57,11 +55,11 @@ func TestCheckFinds(t *testing.T) {
 		}
 		return data
 	}
-	set := func(key, value []byte) func(*badger.Txn) error {
-		return func(txn *badger.Txn) error { return txn.Set(key, value) }
+	set := func(key, value []byte) func(*transaction) error {
+		return func(txn *transaction) error { return txn.Set(key, value) }
 	}
-	remove := func(key []byte) func(*badger.Txn) error {
-		return func(txn *badger.Txn) error { return txn.Delete(key) }
+	remove := func(key []byte) func(*transaction) error {
+		return func(txn *transaction) error { return txn.Delete(key) }
 	}
 	changed := func(change func(*capture.Conversion)) []byte {
 		c := *conv
@@ -70,10 +68,10 @@ func TestCheckFinds(t *testing.T) {
 	}
 	for _, b := range []struct {
 		name  string
-		spoil func(txn *badger.Txn) error
+		spoil func(txn *transaction) error
 		says  []string
 	}{
-		{"a sum is wrong", func(txn *badger.Txn) error {
+		{"a sum is wrong", func(txn *transaction) error {
 			data, err := encodeCell(&cell, &attribution.Counts{Conversions: 2, Approved: 2})
 			if err != nil {
 				return err
@@ -81,7 +79,7 @@ func TestCheckFinds(t *testing.T) {
 			return txn.Set(k.cell(1, &cell, nil), data)
 		}, []string{`event "sale"`, `"conversions":2`, `"conversions":1`, "2026-11-20T12:00Z"}},
 		{"a sum is gone", remove(k.cell(1, &cell, nil)), []string{`campaign "spring"`, `"conversions":0`, `"USD":"12.50"`}},
-		{"a sum too many", func(txn *badger.Txn) error {
+		{"a sum too many", func(txn *transaction) error {
 			c := capture.Cell{Quarter: capture.QuarterOf(day.Add(-1000 * time.Hour)), Campaign: "ghost"}
 			data, err := encodeCell(&c, &attribution.Counts{Clicks: 3})
 			if err != nil {
@@ -89,17 +87,17 @@ func TestCheckFinds(t *testing.T) {
 			}
 			return txn.Set(k.cell(1, &c, nil), data)
 		}, []string{`"ghost"`, `"clicks":3`}},
-		{"a sum under another name", func(txn *badger.Txn) error {
+		{"a sum under another name", func(txn *transaction) error {
 			key := k.cell(1, &cell, nil)
 			return txn.Set(append(bytes.Clone(key[:9]), make([]byte, 16)...), get(txn, key))
 		}, []string{"another name"}},
 		{"a sum that cannot be read", set(append(k.cell(1, &cell, nil)[:9:9], make([]byte, 16)...), []byte{1, 9}), []string{"damaged"}},
 		{"a block is gone", remove(k.number(kindBlock, c.Ref.Block)), []string{`"clicks":1`, `"clicks":0`}},
 		{"a block that cannot be read", set(k.number(kindBlock, c.Ref.Block), []byte{1, 2, 3}), []string{"click block 1"}},
-		{"a block under another number", func(txn *badger.Txn) error {
+		{"a block under another number", func(txn *transaction) error {
 			return txn.Set(k.number(kindBlock, 2), get(txn, k.number(kindBlock, 1)))
 		}, []string{"it says that it is block 1"}},
-		{"a block beyond the lease", func(txn *badger.Txn) error {
+		{"a block beyond the lease", func(txn *transaction) error {
 			return txn.Set(k.number(kindBlock, 1<<30), get(txn, k.number(kindBlock, 1)))
 		}, []string{"beyond the lease"}},
 		{"a marker is gone", remove(k.quarter(capture.QuarterOf(day))), []string{"no marker of 2026-11-20T12:00Z"}},
@@ -119,11 +117,11 @@ func TestCheckFinds(t *testing.T) {
 		{"a test index too many", set(k.index(kindTest, day, other.ID), nil), []string{"listed but not there"}},
 		{"an unbooked index too many", set(k.index(kindUnbooked, day, conv.ID), nil), []string{"where it does not belong"}},
 		{"a click's list is gone", remove(k.known(c.Ref, conv.ID)), []string{"is not known to its click"}},
-		{"a click's list has too many", func(txn *badger.Txn) error {
+		{"a click's list has too many", func(txn *transaction) error {
 			return txn.Set(k.known(c.Ref, other.ID), []byte{0})
 		}, []string{other.ID.String(), "not there"}},
 		{"a click's list of another rule", set(k.known(c.Ref, conv.ID), []byte{knownMixed}), []string{"under another dedup"}},
-		{"a click's list under another", func(txn *badger.Txn) error {
+		{"a click's list under another", func(txn *transaction) error {
 			ref := c.Ref
 			ref.Slot++
 			return txn.Set(k.known(ref, conv.ID), []byte{0})
@@ -133,7 +131,7 @@ func TestCheckFinds(t *testing.T) {
 		{"a transaction of nothing", set(k.txid(capture.TxKey{1}, other.ID), nil), []string{other.ID.String(), "which is not there"}},
 		{"a quarantined entry is gone", remove(k.number(kindEntry, waits.Seq)), []string{"not there"}},
 		{"an entry that cannot be read", set(k.number(kindEntry, waits.Seq), []byte{7}), []string{fmt.Sprint("entry ", waits.Seq)}},
-		{"an entry beyond the next number", func(txn *badger.Txn) error {
+		{"an entry beyond the next number", func(txn *transaction) error {
 			return txn.Set(k.number(kindEntry, 1000), get(txn, k.number(kindEntry, sale.Seq)))
 		}, []string{"beyond the next number", "its record is of entry"}},
 		{"the quarantine's listing is gone", remove(k.number(kindWaiting, waits.Seq)), []string{"missing from its listing", "counted as"}},
@@ -146,7 +144,7 @@ func TestCheckFinds(t *testing.T) {
 		{"a refund would not find its sale", remove(k.awaiting(awaited[1], refund.Seq)), []string{"awaits a transaction but would not be found"}},
 		{"a refund is found by another sale", set(k.awaiting(capture.TxKey{1}, refund.Seq), nil), []string{"where it does not belong"}},
 		{"a sale is found as awaiting one", set(k.awaiting(awaited[0], sale.Seq), nil), []string{"where it does not belong"}},
-		{"what awaits a sale is gone", set(k.awaiting(awaited[0], 900), nil), []string{"entry 900 is listed under kind 'a' but not there"}},
+		{"what awaits a sale is gone", set(k.awaiting(awaited[0], 900), nil), []string{"entry 900 is listed under kind 'k' but not there"}},
 		{"the quarantine has another reason", set(k.number(kindWaiting, waits.Seq), []byte("bad_time")), []string{`for "bad_time" but waits for "unknown_click"`}},
 	} {
 		t.Run(b.name, func(t *testing.T) {
@@ -163,7 +161,7 @@ func TestCheckFinds(t *testing.T) {
 			s := openStore(t, e)
 			checkHealthy(t, s)
 			s.mu.Lock()
-			err := s.write(func(txn *badger.Txn) error {
+			err := s.write(func(txn *transaction) error {
 				if b.name == "a block beyond the lease" {
 					if err := txn.Set(keyState, state{s.state.batch, s.state.seq, 100, 1}.encode()); err != nil {
 						return err

@@ -6,8 +6,6 @@ import (
 	"math"
 	"sort"
 
-	"github.com/dgraph-io/badger/v4"
-
 	"github.com/caddy-capture/caddy-capture/capture"
 )
 
@@ -20,7 +18,7 @@ func (c *check) blocks() error {
 		return err
 	}
 	b := blockCheck{check: c, all: all, spans: make(map[uint32]span)}
-	if err := c.each(kindBlock, func(item *badger.Item) error {
+	if err := c.each(kindBlock, func(item *record) error {
 		number := keyNumber(item.Key())
 		b.numbered(number)
 		if err := item.Value(func(v []byte) error { return b.one(number, v) }); err != nil {
@@ -30,7 +28,7 @@ func (c *check) blocks() error {
 	}); err != nil {
 		return err
 	}
-	return c.each(kindMerged, func(item *badger.Item) error {
+	return c.each(kindMerged, func(item *record) error {
 		group := keyNumber(item.Key())
 		if err := item.Value(func(v []byte) error { return b.group(group, v) }); err != nil {
 			return fmt.Errorf("the record of group %d of click blocks: %w", group, err)

@@ -5,15 +5,13 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/dgraph-io/badger/v4"
-
 	"github.com/caddy-capture/caddy-capture/capture"
 )
 
 // journal checks that every entry can be read, and is in quarantine's index if
 // it waits.
 func (c *check) journal() error {
-	return c.each(kindEntry, func(item *badger.Item) error {
+	return c.each(kindEntry, func(item *record) error {
 		c.result.Entries++
 		seq := keyNumber(item.Key())
 		if seq >= c.state.seq {
@@ -75,7 +73,7 @@ func (c *check) entryIndexes() error {
 			return len(key) != 25 || !slices.Contains(e.AwaitedKeys(), capture.TxKey(key[1:17]))
 		},
 	} {
-		err := c.each(kind, func(item *badger.Item) error {
+		err := c.each(kind, func(item *record) error {
 			seq := indexSeq(item.Key())
 			e, err := getRecord[capture.Entry](c.txn, c.keys.number(kindEntry, seq))
 			switch {
@@ -99,7 +97,7 @@ func (c *check) entryIndexes() error {
 // reason, and that the counts in memory are those of the index.
 func (c *check) quarantine() error {
 	counts := make(map[capture.Reason]int64)
-	err := c.each(kindWaiting, func(item *badger.Item) error {
+	err := c.each(kindWaiting, func(item *record) error {
 		seq := keyNumber(item.Key())
 		reason, err := item.ValueCopy(nil)
 		if err != nil {

@@ -11,8 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/dgraph-io/badger/v4"
-
 	"github.com/caddy-capture/caddy-capture/attribution"
 	"github.com/caddy-capture/caddy-capture/capture"
 )
@@ -60,7 +58,7 @@ func (c *check) nextDay(from uint32) (first uint32, ok bool, err error) {
 		{prefix: []byte{kindPack}, from: bytes.Clone(c.keys.packsOf(from/dayQuarters, 0))},
 		c.bookedFrom(from),
 	} {
-		err := c.s.scan(c.ctx, c.txn, w, func(item *badger.Item) (bool, error) {
+		err := c.s.scan(c.ctx, c.txn, w, func(item *record) (bool, error) {
 			var q uint32
 			switch item.Key()[0] {
 			case kindBooked:
@@ -104,7 +102,7 @@ func (c *check) day(first, last uint32) error {
 	if err := c.sumClicks(m, first, last); err != nil {
 		return err
 	}
-	err := c.eachFrom(c.bookedFrom(first), func(item *badger.Item) (bool, error) {
+	err := c.eachFrom(c.bookedFrom(first), func(item *record) (bool, error) {
 		if capture.QuarterOf(indexTime(item.Key())) > last {
 			return false, nil
 		}
@@ -171,7 +169,7 @@ func (c *check) sumClicks(m sums, first, last uint32) error {
 	for kind, spans := range map[byte][]span{kindMerged: groupSpans(spans), kindBlock: spans} {
 		for _, sp := range spans {
 			w := scan{prefix: []byte{kind}, from: c.keys.number(kind, sp.first)}
-			if err := c.eachFrom(w, func(item *badger.Item) (bool, error) {
+			if err := c.eachFrom(w, func(item *record) (bool, error) {
 				if keyNumber(item.Key()) > sp.last {
 					return false, nil
 				}
@@ -189,7 +187,7 @@ func (c *check) sumPacks(kept sums, day uint32) error {
 	var r packReader
 	var scratch keys
 	w := scan{prefix: []byte{kindPack}, from: bytes.Clone(c.keys.packsOf(day, 0))}
-	return c.eachFrom(w, func(item *badger.Item) (bool, error) {
+	return c.eachFrom(w, func(item *record) (bool, error) {
 		key := item.Key()
 		if keyDay(key) != day {
 			return false, nil
@@ -246,7 +244,7 @@ func (c *check) looseCells() (err error) {
 		return err
 	}
 	c.loose = make(map[uint32]sums)
-	return c.eachFrom(scan{prefix: []byte{kindCell}, from: c.fold.from}, func(item *badger.Item) (bool, error) {
+	return c.eachFrom(scan{prefix: []byte{kindCell}, from: c.fold.from}, func(item *record) (bool, error) {
 		key := item.Key()
 		if len(key) != cellKeySize {
 			return true, fmt.Errorf("%w: a cell's key of %d bytes", errDamaged, len(key))

@@ -17,7 +17,7 @@ type clickWalk struct {
 	last           *clickRecords // that had the click
 }
 
-func newClickWalk(ctx context.Context, s *Store, txn *badger.Txn) *clickWalk {
+func newClickWalk(ctx context.Context, s *Store, txn *transaction) *clickWalk {
 	w := new(clickWalk)
 	w.single.open(ctx, s, txn, kindBlock)
 	w.merged.open(ctx, s, txn, kindMerged)
@@ -66,7 +66,7 @@ func (w *clickWalk) next() (*capture.Click, error) {
 
 // clickRecords reads the clicks of one kind of records.
 type clickRecords struct {
-	it     *badger.Iterator
+	it     *iterator
 	kind   byte
 	keys   keys
 	to     uint64 // the last record
@@ -76,7 +76,7 @@ type clickRecords struct {
 	pace   pace
 }
 
-func (r *clickRecords) open(ctx context.Context, s *Store, txn *badger.Txn, kind byte) {
+func (r *clickRecords) open(ctx context.Context, s *Store, txn *transaction, kind byte) {
 	o := badger.DefaultIteratorOptions
 	o.PrefetchValues = false
 	o.Prefix = []byte{kind}

@@ -17,6 +17,7 @@
 //	b block(8)                       the clicks of one block, see capture.EncodeBlock
 //	g group(8)                       those of some of the 64 blocks whose numbers begin
 //	                                 with that, merged, see capture.EncodeBlocks
+//	d day(2)                         uvarint: the first journal entry of that day, or 0
 //	t quarter(4)                     uvarints: least and greatest block with clicks of it
 //	c conversion(16)                 a conversion
 //	x epoch(2) block(8) slot(1)
@@ -33,7 +34,7 @@
 //	  second(4) number(8)            index: the journal entry is about that click
 //	p hash(8) number(8)              index: the journal entry waits, and has a request of
 //	                                 that hash, see repeated.go
-//	a transaction(16) number(8)      index: the journal entry waits for a conversion to be
+//	k transaction(16) number(8)      index: the journal entry waits for a conversion to be
 //	                                 found by that transaction
 //	n generation(4) quarter(4)
 //	  hash(16)                       one cell of the sums, with its names, see cells.go

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"slices"
 
-	"github.com/dgraph-io/badger/v4"
 	"go.uber.org/zap"
 
 	"github.com/caddy-capture/caddy-capture/capture"
@@ -121,7 +120,7 @@ type erasable struct {
 // findErasable takes the journal's entries from their index by click. It holds
 // whatever the clock did, and costs nothing for the entries of others.
 func (s *Store) findErasable(ctx context.Context, ref clickid.Ref) (found erasable, err error) {
-	err = s.view(ctx, func(txn *badger.Txn) error {
+	err = s.view(ctx, func(txn *transaction) error {
 		var k keys
 		c, err := getClick(txn, &k, ref, capture.LookupClick)
 		if err != nil {
@@ -132,7 +131,7 @@ func (s *Store) findErasable(ctx context.Context, ref clickid.Ref) (found erasab
 			return err
 		}
 		prefix := bytes.Clone(k.ofClickFrom(ref))
-		if err := s.scan(ctx, txn, scan{prefix: prefix}, func(item *badger.Item) (bool, error) {
+		if err := s.scan(ctx, txn, scan{prefix: prefix}, func(item *record) (bool, error) {
 			found.entries = append(found.entries, indexSeq(item.Key()))
 			return true, nil
 		}); err != nil {
@@ -204,8 +203,8 @@ func (s *Store) touch(ctx context.Context) error {
 
 // rewritten lists the keys of the records whose old versions have to go.
 func (s *Store) rewritten(ctx context.Context) (list [][]byte, err error) {
-	err = s.view(ctx, func(txn *badger.Txn) error {
-		return s.scan(ctx, txn, scan{prefix: []byte{kindRewritten}}, func(item *badger.Item) (bool, error) {
+	err = s.view(ctx, func(txn *transaction) error {
+		return s.scan(ctx, txn, scan{prefix: []byte{kindRewritten}}, func(item *record) (bool, error) {
 			list = append(list, bytes.Clone(item.Key()[1:]))
 			return true, nil
 		})

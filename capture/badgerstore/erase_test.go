@@ -63,7 +63,7 @@ func findTraces(t *testing.T, dir string) (where []string) {
 // visitor, whether or not anybody could still read them.
 func versionsOf(t *testing.T, s *Store) (n, telling int) {
 	t.Helper()
-	txn := s.db.NewTransactionAt(math.MaxUint64, false)
+	txn := s.transaction(math.MaxUint64, false)
 	defer txn.Discard()
 	o := badger.DefaultIteratorOptions
 	o.AllVersions = true
@@ -171,7 +171,7 @@ func TestEraseUnderAReader(t *testing.T) {
 	if err := s.compact(); err != nil {
 		t.Fatal(err)
 	}
-	txn := s.db.NewTransactionAt(ts, false)
+	txn := s.transaction(ts, false)
 	var k keys
 	if got, err := getClick(txn, &k, c.Ref, wholeClick); err != nil || got == nil || got.UserAgent != traces[0] {
 		t.Errorf("the reader lost the click: %v", err)

@@ -5,14 +5,12 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/dgraph-io/badger/v4"
-
 	"github.com/caddy-capture/caddy-capture/capture"
 )
 
 // Entry returns one journal entry.
 func (s *Store) Entry(ctx context.Context, seq uint64) (e *capture.Entry, err error) {
-	err = s.view(ctx, func(txn *badger.Txn) (err error) {
+	err = s.view(ctx, func(txn *transaction) (err error) {
 		var k keys
 		if e, err = getRecord[capture.Entry](txn, k.number(kindEntry, seq)); err == nil && e == nil {
 			err = capture.ErrNotFound
@@ -24,7 +22,7 @@ func (s *Store) Entry(ctx context.Context, seq uint64) (e *capture.Entry, err er
 
 // Try decides postbacks on what is durable now, and writes nothing.
 func (s *Store) Try(ctx context.Context, b *capture.Batch, t *capture.Trial) error {
-	err := s.view(ctx, func(txn *badger.Txn) error {
+	err := s.view(ctx, func(txn *transaction) error {
 		st, err := stateOf(txn)
 		if err != nil {
 			return err
@@ -38,7 +36,7 @@ func (s *Store) Try(ctx context.Context, b *capture.Batch, t *capture.Trial) err
 	return err
 }
 
-func stateOf(txn *badger.Txn) (state, error) {
+func stateOf(txn *transaction) (state, error) {
 	data, err := getCopy(txn, keyState)
 	if err != nil || data == nil {
 		return state{seq: 1, lease: 1}, err
@@ -56,7 +54,7 @@ func (s *Store) Clicks(ctx context.Context, q capture.ClickQuery, yield func(*ca
 	if !q.To.IsZero() {
 		last = quarterAt(q.To)
 	}
-	return s.view(ctx, func(txn *badger.Txn) error {
+	return s.view(ctx, func(txn *transaction) error {
 		spans, err := s.spansOf(ctx, txn, first, last)
 		if err != nil {
 			return err

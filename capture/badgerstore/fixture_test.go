@@ -320,7 +320,7 @@ func knownOf(t *testing.T, s *Store, ref clickid.Ref) []capture.Known {
 		t.Fatal(err)
 	}
 	defer s.gate.done(ts)
-	txn := s.db.NewTransactionAt(ts, false)
+	txn := s.transaction(ts, false)
 	defer txn.Discard()
 	var k keys
 	list, err := getKnown(txn, &k, ref)

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/dgraph-io/badger/v4"
 	"go.uber.org/zap"
 
 	"github.com/caddy-capture/caddy-capture/attribution"
@@ -72,7 +71,7 @@ func (f *fold) encode() []byte {
 	return append(b, f.from...)
 }
 
-func foldOf(txn *badger.Txn) (f fold, err error) {
+func foldOf(txn *transaction) (f fold, err error) {
 	data, err := getCopy(txn, keyFold)
 	if err != nil {
 		return f, err
@@ -93,11 +92,11 @@ func foldOf(txn *badger.Txn) (f fold, err error) {
 }
 
 // loadFold reads how far the folding went, and counts what is loose.
-func (s *Store) loadFold(ctx context.Context, txn *badger.Txn) (err error) {
+func (s *Store) loadFold(ctx context.Context, txn *transaction) (err error) {
 	if s.fold, err = foldOf(txn); err != nil {
 		return err
 	}
-	err = s.scan(ctx, txn, scan{prefix: []byte{kindCell}, from: s.fold.from}, func(*badger.Item) (bool, error) {
+	err = s.scan(ctx, txn, scan{prefix: []byte{kindCell}, from: s.fold.from}, func(*record) (bool, error) {
 		s.loose++
 		return true, nil
 	})
@@ -165,7 +164,7 @@ func (s *Store) nextGeneration() error {
 	}
 	f := s.fold
 	f.generation++
-	if err := s.write(func(txn *badger.Txn) error { return txn.Set(keyFold, f.encode()) }); err != nil {
+	if err := s.write(func(txn *transaction) error { return txn.Set(keyFold, f.encode()) }); err != nil {
 		return err
 	}
 	s.fold, s.loose = f, 0
@@ -187,11 +186,11 @@ func (s *Store) foldSome(ctx context.Context) (more bool, err error) {
 	if cellGeneration(f.from) == f.generation {
 		return false, nil
 	}
-	err = s.view(ctx, func(txn *badger.Txn) error {
+	err = s.view(ctx, func(txn *transaction) error {
 		var r cellReader
 		var counts attribution.Counts
 		cells, size := 0, 0
-		return s.scan(ctx, txn, scan{prefix: []byte{kindCell}, from: f.from}, func(item *badger.Item) (bool, error) {
+		return s.scan(ctx, txn, scan{prefix: []byte{kindCell}, from: f.from}, func(item *record) (bool, error) {
 			key := item.Key()
 			if cellGeneration(key) >= f.generation {
 				return false, nil
@@ -298,11 +297,11 @@ func mergeable(list []packSize) []packSize {
 func (s *Store) merge(ctx context.Context, of part) error {
 	merged := make(packWriter)
 	var instead [][]byte
-	err := s.view(ctx, func(txn *badger.Txn) error {
+	err := s.view(ctx, func(txn *transaction) error {
 		var k keys
 		var list []packSize
 		w := scan{prefix: bytes.Clone(k.packsOf(of.day, of.part))}
-		err := s.scan(ctx, txn, w, func(item *badger.Item) (bool, error) {
+		err := s.scan(ctx, txn, w, func(item *record) (bool, error) {
 			list = append(list, packSize{item.KeyCopy(nil), item.ValueSize()})
 			return true, nil
 		})
@@ -330,8 +329,8 @@ func (s *Store) deleteFolded(ctx context.Context) error {
 	from := bytes.Clone(k.cellsFrom(f.dead, 0))
 	for {
 		var gone [][]byte
-		err := s.view(ctx, func(txn *badger.Txn) error {
-			return s.scan(ctx, txn, scan{prefix: []byte{kindCell}, from: from}, func(item *badger.Item) (bool, error) {
+		err := s.view(ctx, func(txn *transaction) error {
+			return s.scan(ctx, txn, scan{prefix: []byte{kindCell}, from: from}, func(item *record) (bool, error) {
 				if bytes.Compare(item.Key(), f.from) >= 0 {
 					return false, nil
 				}

@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dgraph-io/badger/v4"
 	"pgregory.net/rapid"
 
 	"github.com/caddy-capture/caddy-capture/attribution"
@@ -143,8 +142,8 @@ func FuzzPack(f *testing.F) {
 // keysOf counts the keys of a kind.
 func keysOf(t *testing.T, s *Store, kind byte) (n int) {
 	t.Helper()
-	if err := s.view(ctx, func(txn *badger.Txn) error {
-		return s.scan(ctx, txn, scan{prefix: []byte{kind}}, func(*badger.Item) (bool, error) {
+	if err := s.view(ctx, func(txn *transaction) error {
+		return s.scan(ctx, txn, scan{prefix: []byte{kind}}, func(*record) (bool, error) {
 			n++
 			return true, nil
 		})
@@ -161,7 +160,7 @@ func sameReports(t *testing.T, s *Store) {
 		for _, zone := range []*time.Location{time.UTC, time.FixedZone("", 5*3600+1800)} {
 			q := attribution.Query{By: by, From: day.Add(-100 * 24 * time.Hour), To: day.Add(100*24*time.Hour + 45*time.Minute), Location: zone}
 			sums, records := attribution.NewBuilder(q), attribution.NewBuilder(q)
-			if err := s.view(ctx, func(txn *badger.Txn) error {
+			if err := s.view(ctx, func(txn *transaction) error {
 				if err := s.reportCells(ctx, txn, q, sums); err != nil {
 					return err
 				}

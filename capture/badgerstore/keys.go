@@ -16,6 +16,7 @@ const (
 	kindBlock      = 'b'
 	kindMerged     = 'g'
 	kindQuarter    = 't'
+	kindDay        = 'd'
 	kindConversion = 'c'
 	kindKnown      = 'x'
 	kindTxID       = 'o'
@@ -26,10 +27,11 @@ const (
 	kindWaiting    = 'q'
 	kindOfClick    = 'e'
 	kindRepeatable = 'p'
-	kindAwaiting   = 'a'
+	kindAwaiting   = 'k'
 	kindCell       = 'n'
 	kindPack       = 's'
 	kindRewritten  = 'r'
+	kindByDay      = 'y'
 	kindFiller     = 'z'
 )
 

@@ -35,8 +35,8 @@ func (s *Store) Conversions(ctx context.Context, q capture.ConversionQuery, yiel
 			w.from = cursor
 		}
 	}
-	return s.view(ctx, func(txn *badger.Txn) error {
-		return s.scan(ctx, txn, w, func(item *badger.Item) (bool, error) {
+	return s.view(ctx, func(txn *transaction) error {
+		return s.scan(ctx, txn, w, func(item *record) (bool, error) {
 			key := item.Key()
 			switch {
 			case cursor != nil && string(key) >= string(cursor):
@@ -68,7 +68,7 @@ func (s *Store) Journal(ctx context.Context, q capture.JournalQuery, yield func(
 	if q.Open {
 		kind = kindWaiting
 	}
-	return s.view(ctx, func(txn *badger.Txn) error {
+	return s.view(ctx, func(txn *transaction) error {
 		last := uint64(math.MaxUint64)
 		if q.Before > 0 {
 			last = q.Before - 1
@@ -81,7 +81,7 @@ func (s *Store) Journal(ctx context.Context, q capture.JournalQuery, yield func(
 			last = min(last, seq)
 		}
 		w := scan{prefix: []byte{kind}, from: k.number(kind, last), reverse: true}
-		return s.scan(ctx, txn, w, func(item *badger.Item) (bool, error) {
+		return s.scan(ctx, txn, w, func(item *record) (bool, error) {
 			e, err := s.entryOf(txn, item, q.Open)
 			if err != nil {
 				return false, err
@@ -95,7 +95,7 @@ func (s *Store) Journal(ctx context.Context, q capture.JournalQuery, yield func(
 }
 
 // entryOf returns the entry of an item, which may be that of the quarantine.
-func (*Store) entryOf(txn *badger.Txn, item *badger.Item, waiting bool) (*capture.Entry, error) {
+func (*Store) entryOf(txn *transaction, item *record, waiting bool) (*capture.Entry, error) {
 	if !waiting {
 		return decode[capture.Entry](item)
 	}
@@ -110,7 +110,7 @@ func (*Store) entryOf(txn *badger.Txn, item *badger.Item, waiting bool) (*captur
 
 // seqAt finds the number of the first entry that arrived at t or later, or the
 // greatest number, by halving: a listing of last year need not read this one.
-func (s *Store) seqAt(ctx context.Context, txn *badger.Txn, t time.Time) (uint64, error) {
+func (s *Store) seqAt(ctx context.Context, txn *transaction, t time.Time) (uint64, error) {
 	o := badger.DefaultIteratorOptions
 	o.PrefetchValues = false
 	o.Prefix = []byte{kindEntry}

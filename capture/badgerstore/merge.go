@@ -73,7 +73,7 @@ func decodeMerged(data []byte) (next uint64, err error) {
 	return next, err
 }
 
-func mergedOf(txn *badger.Txn) (next uint64, err error) {
+func mergedOf(txn *transaction) (next uint64, err error) {
 	data, err := getCopy(txn, keyMerged)
 	if err != nil || data == nil {
 		return 0, err
@@ -130,7 +130,7 @@ type mergedGroup struct {
 }
 
 // find fills found.
-func (m *merger) find(txn *badger.Txn) error {
+func (m *merger) find(txn *transaction) error {
 	o := badger.DefaultIteratorOptions
 	o.Prefix, o.PrefetchValues = []byte{kindBlock}, false
 	it := txn.NewIterator(o)
@@ -180,7 +180,7 @@ type looseGroup struct {
 }
 
 // read reads the group at which the iterator is, and moves it behind.
-func (g *looseGroup) read(it *badger.Iterator, k *keys) error {
+func (g *looseGroup) read(it *iterator, k *keys) error {
 	var r capture.BlockReader
 	for size := 0; it.Valid(); it.Next() {
 		item := it.Item()
@@ -209,7 +209,7 @@ func (g *looseGroup) read(it *badger.Iterator, k *keys) error {
 
 // merge makes one record of a group, or nil if it is to stay as it is; young
 // tells that it has to wait.
-func (m *merger) merge(txn *badger.Txn, g *looseGroup) (record []byte, young bool, err error) {
+func (m *merger) merge(txn *transaction, g *looseGroup) (record []byte, young bool, err error) {
 	if g.full || len(g.blocks) < m.least {
 		return nil, false, nil
 	}

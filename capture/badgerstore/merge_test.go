@@ -17,8 +17,8 @@ import (
 // countKeys counts what is there of a kind.
 func countKeys(t testing.TB, s *Store, kind byte) (n int) {
 	t.Helper()
-	err := s.view(ctx, func(txn *badger.Txn) error {
-		return s.scan(ctx, txn, scan{prefix: []byte{kind}}, func(*badger.Item) (bool, error) {
+	err := s.view(ctx, func(txn *transaction) error {
+		return s.scan(ctx, txn, scan{prefix: []byte{kind}}, func(*record) (bool, error) {
 			n++
 			return true, nil
 		})
@@ -127,7 +127,7 @@ func TestMerge(t *testing.T) {
 			w.slow(day, time.Second, 4)
 			var k keys
 			w.s.mu.Lock()
-			err := w.s.write(func(txn *badger.Txn) error { return txn.Set(k.number(kindBlock, 2), []byte{1, 2, 3}) })
+			err := w.s.write(func(txn *transaction) error { return txn.Set(k.number(kindBlock, 2), []byte{1, 2, 3}) })
 			w.s.mu.Unlock()
 			if err != nil {
 				w.t.Error(err)
@@ -260,7 +260,7 @@ func TestBackupOfMerged(t *testing.T) {
 func TestCheckFindsInMerged(t *testing.T) {
 	t.Parallel()
 	var k keys
-	get := func(txn *badger.Txn, key []byte) []byte {
+	get := func(txn *transaction, key []byte) []byte {
 		data, err := getCopy(txn, key)
 		if err != nil || data == nil {
 			t.Errorf("no key %q: %v", key, err)
@@ -268,26 +268,26 @@ func TestCheckFindsInMerged(t *testing.T) {
 		return data
 	}
 	for name, c := range map[string]struct {
-		spoil func(txn *badger.Txn) error
+		spoil func(txn *transaction) error
 		says  string
 	}{
-		"gone":       {func(txn *badger.Txn) error { return txn.Delete(k.number(kindMerged, 1)) }, `"clicks":0`},
-		"unreadable": {func(txn *badger.Txn) error { return txn.Set(k.number(kindMerged, 1), []byte{2, 9}) }, "group 1"},
-		"another group": {func(txn *badger.Txn) error {
+		"gone":       {func(txn *transaction) error { return txn.Delete(k.number(kindMerged, 1)) }, `"clicks":0`},
+		"unreadable": {func(txn *transaction) error { return txn.Set(k.number(kindMerged, 1), []byte{2, 9}) }, "group 1"},
+		"another group": {func(txn *transaction) error {
 			return txn.Set(k.number(kindMerged, 2), get(txn, k.number(kindMerged, 1)))
 		}, "is of group 1"},
-		"there twice": {func(txn *badger.Txn) error {
+		"there twice": {func(txn *transaction) error {
 			blocks, err := capture.DecodeBlocks(get(txn, k.number(kindMerged, 1)))
 			if err != nil {
 				return err
 			}
 			return txn.Set(k.number(kindBlock, blocks[3].Number), capture.EncodeBlock(blocks[3]))
 		}, fmt.Sprint("click block ", groupBlocks+3, " is there by itself and merged")},
-		"beyond the lease": {func(txn *badger.Txn) error {
+		"beyond the lease": {func(txn *transaction) error {
 			b := &capture.Block{Number: 1 << 20, Clicks: []*capture.Click{click(day, "c")}}
 			return txn.Set(k.merged(b.Number), capture.EncodeBlocks([]*capture.Block{b}))
 		}, "beyond the lease"},
-		"in no marker": {func(txn *badger.Txn) error { return txn.Delete(k.quarter(capture.QuarterOf(day))) }, "no marker"},
+		"in no marker": {func(txn *transaction) error { return txn.Delete(k.quarter(capture.QuarterOf(day))) }, "no marker"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

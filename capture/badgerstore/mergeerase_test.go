@@ -150,7 +150,7 @@ func TestMergeAfterErase(t *testing.T) {
 	if len(findTraces(t, e.Dir)) == 0 {
 		t.Fatal("the traces are gone already: the test proves nothing")
 	}
-	txn := s.db.NewTransactionAt(ts, false)
+	txn := s.transaction(ts, false)
 	var k keys
 	if got, err := getClick(txn, &k, c.Ref, wholeClick); err != nil || got == nil || got.UserAgent != traces[0] {
 		t.Errorf("the reader lost the click: %v", err)
@@ -243,7 +243,7 @@ func TestEraseBesideAMerge(t *testing.T) {
 			go func() {
 				_, err := s.Erase(ctx, clicks[len(clicks)/2].Ref)
 				if err == nil {
-					err = s.view(ctx, func(txn *badger.Txn) (err error) {
+					err = s.view(ctx, func(txn *transaction) (err error) {
 						reached, err = mergedOf(txn)
 						return err
 					})

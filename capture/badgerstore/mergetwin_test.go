@@ -201,8 +201,8 @@ func (w *twins) sweep() {
 func blocksOfRecords(t *testing.T, s *Store) map[uint64]int {
 	t.Helper()
 	blocks := make(map[uint64]int)
-	err := s.view(ctx, func(txn *badger.Txn) error {
-		return s.scan(ctx, txn, scan{prefix: []byte{kindMerged}}, func(item *badger.Item) (bool, error) {
+	err := s.view(ctx, func(txn *transaction) error {
+		return s.scan(ctx, txn, scan{prefix: []byte{kindMerged}}, func(item *record) (bool, error) {
 			return true, item.Value(func(v []byte) error {
 				list, err := capture.DecodeBlocks(v)
 				blocks[keyNumber(item.Key())] = len(list)

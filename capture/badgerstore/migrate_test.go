@@ -11,13 +11,13 @@ import (
 	"github.com/caddy-capture/caddy-capture/capture"
 )
 
-// A format that never was: journal entries are under 'J', and values of the
-// quarantine's index have a byte more.
-const oldEntry = 'J'
+// A format that never was: what is kept by day is under 'Y', and values of
+// the quarantine's index have a byte more.
+const oldByDay = 'Y'
 
 func fromFormat0(m *migrator) error {
-	if err := m.rewrite([]byte{oldEntry}, func(old pair) (pair, error) {
-		return pair{append([]byte{kindEntry}, old.key[1:]...), old.value}, nil
+	if err := m.rewrite([]byte{oldByDay}, func(old pair) (pair, error) {
+		return pair{append([]byte{kindByDay}, old.key[1:]...), old.value}, nil
 	}); err != nil {
 		return err
 	}
@@ -42,8 +42,8 @@ func makeFormat0(t *testing.T, e *Engine, posts int) {
 	s.mu.Lock()
 	rename := &migrator{ctx: ctx, db: s.db, guard: s.guard, ts: s.ts}
 	err := errors.Join(
-		rename.rewrite([]byte{kindEntry}, func(p pair) (pair, error) {
-			return pair{append([]byte{oldEntry}, p.key[1:]...), p.value}, nil
+		rename.rewrite([]byte{kindByDay}, func(p pair) (pair, error) {
+			return pair{append([]byte{oldByDay}, p.key[1:]...), p.value}, nil
 		}),
 		rename.rewrite([]byte{kindWaiting}, func(p pair) (pair, error) { return pair{p.key, append([]byte{'!'}, p.value...)}, nil }),
 	)
@@ -83,11 +83,11 @@ func TestMigration(t *testing.T) {
 	// The process ends in the middle of it.
 	interrupt = func(m *migrator) error {
 		n := 0
-		return m.rewrite([]byte{oldEntry}, func(old pair) (pair, error) {
+		return m.rewrite([]byte{oldByDay}, func(old pair) (pair, error) {
 			if n++; n > migrateStep+10 {
 				return pair{}, errors.New("the process ends")
 			}
-			return pair{append([]byte{kindEntry}, old.key[1:]...), old.value}, nil
+			return pair{append([]byte{kindByDay}, old.key[1:]...), old.value}, nil
 		})
 	}
 	if _, err := e.Open(ctx); err == nil {

@@ -45,12 +45,10 @@ func badgerOptions(dir string, e *Engine) badger.Options {
 	// Tables of one size on all levels: Badger's own get larger from level to
 	// level, and those who build them take memory for two each.
 	o.BaseTableSize, o.TableSizeMultiplier = 4<<20, 1
-	// Postbacks of old clicks have keys that are as good as random, so a table
-	// overlaps with as many of the next level as that is larger. With 4 instead
-	// of 10 times, and a first level four times as large as Badger's, a flood of
-	// them on ten million clicks wrote 30 % less, for an eighth less processor
-	// time.
-	o.BaseLevelSize, o.LevelSizeMultiplier = 40<<20, 4
+	// Two levels, whatever is stored up to 10 GB: every level more writes
+	// everything once more. What is new lies together (days.go), so a table of
+	// the first level overlaps with few of the last, however many that has.
+	o.BaseLevelSize, o.LevelSizeMultiplier = 40<<20, 256
 	o.IndexCacheSize = 0          // only encrypted tables use one; ours are mapped
 	o.ValueLogFileSize = 16 << 20 // never written to, but made at full size
 	o.ChecksumVerificationMode = options.OnBlockRead
@@ -190,6 +188,9 @@ func (e *Engine) open(ctx context.Context, h *home) (_ *Store, err error) {
 		return nil, err
 	}
 	s.ts = db.MaxVersion()
+	if err := s.loadDays(); err != nil {
+		return nil, fmt.Errorf("reading the store in %q: %w", h.dir, err)
+	}
 	s.gate = newGate(s.ts)
 	db.SetDiscardTs(s.ts)
 	if err := s.load(ctx); err != nil {
@@ -204,7 +205,7 @@ func (e *Engine) open(ctx context.Context, h *home) (_ *Store, err error) {
 // load reads what the store keeps in memory.
 func (s *Store) load(ctx context.Context) error {
 	s.state = state{batch: 0, seq: 1, lease: 1}
-	err := s.view(ctx, func(txn *badger.Txn) error {
+	err := s.view(ctx, func(txn *transaction) error {
 		if data, err := getCopy(txn, keyState); err != nil {
 			return err
 		} else if data != nil {
@@ -230,7 +231,7 @@ func (s *Store) load(ctx context.Context) error {
 		if err := s.loadFold(ctx, txn); err != nil {
 			return err
 		}
-		return s.scan(ctx, txn, scan{prefix: []byte{kindWaiting}}, func(item *badger.Item) (bool, error) {
+		return s.scan(ctx, txn, scan{prefix: []byte{kindWaiting}}, func(item *record) (bool, error) {
 			return true, item.Value(func(v []byte) error {
 				s.quarantine[capture.Reason(v)]++
 				return nil

@@ -15,8 +15,13 @@ import (
 	"github.com/caddy-capture/caddy-capture/capture/clickid"
 )
 
+// reader is a transaction, Badger's or ours.
+type reader interface {
+	Get(key []byte) (*badger.Item, error)
+}
+
 // get calls f with the value of a key; found is false if there is none.
-func get(txn *badger.Txn, key []byte, f func(value []byte) error) (found bool, err error) {
+func get(txn reader, key []byte, f func(value []byte) error) (found bool, err error) {
 	item, err := txn.Get(key)
 	if errors.Is(err, badger.ErrKeyNotFound) {
 		return false, nil
@@ -31,7 +36,7 @@ func get(txn *badger.Txn, key []byte, f func(value []byte) error) (found bool, e
 }
 
 // getCopy returns the value of a key, never nil if there is one.
-func getCopy(txn *badger.Txn, key []byte) (value []byte, err error) {
+func getCopy(txn reader, key []byte) (value []byte, err error) {
 	_, err = get(txn, key, func(v []byte) error {
 		value = append(make([]byte, 0, len(v)), v...)
 		return nil
@@ -40,7 +45,7 @@ func getCopy(txn *badger.Txn, key []byte) (value []byte, err error) {
 }
 
 // getRecord returns a decoded record, or nil.
-func getRecord[T any](txn *badger.Txn, key []byte) (*T, error) {
+func getRecord[T any](txn *transaction, key []byte) (*T, error) {
 	var r *T
 	_, err := get(txn, key, func(v []byte) error {
 		r = new(T)
@@ -54,13 +59,13 @@ func getRecord[T any](txn *badger.Txn, key []byte) (*T, error) {
 
 // eachKnown calls f with the conversions of a click, in the order of their IDs,
 // until it returns false.
-func eachKnown(txn *badger.Txn, k *keys, ref clickid.Ref, f func(capture.Known) bool) error {
+func eachKnown(txn *transaction, k *keys, ref clickid.Ref, f func(capture.Known) bool) error {
 	prefix := bytes.Clone(k.knownOf(ref))
 	o := badger.DefaultIteratorOptions
 	o.Prefix, o.PrefetchValues = prefix, false
 	it := txn.NewIterator(o)
 	defer it.Close()
-	for it.Seek(prefix); it.ValidForPrefix(prefix); it.Next() {
+	for it.Seek(prefix); it.Valid(); it.Next() {
 		item := it.Item()
 		var known capture.Known
 		err := item.Value(func(v []byte) (err error) {
@@ -77,7 +82,7 @@ func eachKnown(txn *badger.Txn, k *keys, ref clickid.Ref, f func(capture.Known) 
 	return nil
 }
 
-func getKnown(txn *badger.Txn, k *keys, ref clickid.Ref) (list []capture.Known, err error) {
+func getKnown(txn *transaction, k *keys, ref clickid.Ref) (list []capture.Known, err error) {
 	err = eachKnown(txn, k, ref, func(known capture.Known) bool {
 		list = append(list, known)
 		return true
@@ -89,7 +94,7 @@ func getKnown(txn *badger.Txn, k *keys, ref clickid.Ref) (list []capture.Known, 
 // from its record. The place must hold the very same Ref: after a restore from a
 // backup a number could have been used twice. The click is in a block by itself
 // or in a merged one.
-func getClick(txn *badger.Txn, k *keys, ref clickid.Ref,
+func getClick(txn *transaction, k *keys, ref clickid.Ref,
 	find func(record []byte, ref clickid.Ref) (*capture.Click, error),
 ) (*capture.Click, error) {
 	if ref.Slot >= capture.BlockClicks {
@@ -137,7 +142,7 @@ func (s *Store) ClickToBook(ctx context.Context, ref clickid.Ref) (*capture.Clic
 func (s *Store) click(ctx context.Context, ref clickid.Ref,
 	find func(record []byte, ref clickid.Ref) (*capture.Click, error),
 ) (c *capture.Click, err error) {
-	err = s.view(ctx, func(txn *badger.Txn) (err error) {
+	err = s.view(ctx, func(txn *transaction) (err error) {
 		var k keys
 		if c, err = getClick(txn, &k, ref, find); err == nil && c == nil {
 			err = capture.ErrNotFound
@@ -149,7 +154,7 @@ func (s *Store) click(ctx context.Context, ref clickid.Ref,
 
 // Conversion returns one conversion.
 func (s *Store) Conversion(ctx context.Context, id attribution.ConversionID) (c *capture.Conversion, err error) {
-	err = s.view(ctx, func(txn *badger.Txn) (err error) {
+	err = s.view(ctx, func(txn *transaction) (err error) {
 		var k keys
 		if c, err = getRecord[capture.Conversion](txn, k.conversion(id)); err == nil && c == nil {
 			err = capture.ErrNotFound
@@ -161,7 +166,7 @@ func (s *Store) Conversion(ctx context.Context, id attribution.ConversionID) (c 
 
 // ClickConversions returns the booked conversions of one click.
 func (s *Store) ClickConversions(ctx context.Context, ref clickid.Ref) (list []*capture.Conversion, err error) {
-	err = s.view(ctx, func(txn *badger.Txn) error {
+	err = s.view(ctx, func(txn *transaction) error {
 		var k keys
 		known, err := getKnown(txn, &k, ref)
 		if err != nil {
@@ -198,7 +203,7 @@ var after = bytes.Repeat([]byte{0xff}, 32)
 
 // scan calls visit for each key until it returns false. Values are in the
 // tables beside their keys, so fetching them ahead would only cost.
-func (s *Store) scan(ctx context.Context, txn *badger.Txn, w scan, visit func(*badger.Item) (bool, error)) error {
+func (s *Store) scan(ctx context.Context, txn *transaction, w scan, visit func(*record) (bool, error)) error {
 	o := badger.DefaultIteratorOptions
 	o.PrefetchValues = false
 	o.Prefix = w.prefix
@@ -230,7 +235,7 @@ func (s *Store) scan(ctx context.Context, txn *badger.Txn, w scan, visit func(*b
 }
 
 // decode reads the record of an item.
-func decode[T any](item *badger.Item) (*T, error) {
+func decode[T any](item *record) (*T, error) {
 	r := new(T)
 	err := item.Value(func(v []byte) error { return capture.DecodeRecord(v, r) })
 	if err != nil {

@@ -7,8 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dgraph-io/badger/v4"
-
 	"github.com/caddy-capture/caddy-capture/attribution"
 	"github.com/caddy-capture/caddy-capture/capture"
 )
@@ -74,7 +72,7 @@ func TestRefusedReportReadsNoMore(t *testing.T) {
 		w.commit(blocks, nil)
 	}
 	s.mu.Lock()
-	err := s.write(func(txn *badger.Txn) error {
+	err := s.write(func(txn *transaction) error {
 		var k keys
 		return txn.Set(k.number(kindBlock, w.next.NextBlock-1), []byte{1, 2, 3})
 	})

@@ -113,7 +113,7 @@ func (t *tx) indexed(prefix []byte) (seqs []uint64, err error) {
 	o.Prefix, o.PrefetchValues = prefix, false
 	it := t.txn.NewIterator(o)
 	defer it.Close()
-	for it.Seek(prefix); it.ValidForPrefix(prefix) && len(seqs) < indexedMax; it.Next() {
+	for it.Seek(prefix); it.Valid() && len(seqs) < indexedMax; it.Next() {
 		seqs = append(seqs, indexSeq(it.Item().Key()))
 	}
 	return seqs, nil
@@ -133,7 +133,7 @@ const (
 	filterFull = filterBits / 8
 )
 
-func (f *filter) load(txn *badger.Txn, kind byte) error {
+func (f *filter) load(txn *transaction, kind byte) error {
 	if f.bits != nil && f.added < filterFull {
 		return nil
 	}

@@ -5,8 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/dgraph-io/badger/v4"
-
 	"github.com/caddy-capture/caddy-capture/capture"
 )
 
@@ -32,7 +30,7 @@ func TestFilter(t *testing.T) {
 	var f filter
 	load := func() {
 		t.Helper()
-		txn := s.db.NewTransactionAt(s.ts, false)
+		txn := s.transaction(s.ts, false)
 		defer txn.Discard()
 		if err := f.load(txn, kindRepeatable); err != nil {
 			t.Fatal(err)
@@ -108,8 +106,8 @@ func TestSweepOfResolved(t *testing.T) {
 	}
 	checkHealthy(t, s)
 	for _, kind := range []byte{kindEntry, kindWaiting, kindOfClick, kindRepeatable, kindAwaiting} {
-		err := s.view(ctx, func(txn *badger.Txn) error {
-			return s.scan(ctx, txn, scan{prefix: []byte{kind}}, func(item *badger.Item) (bool, error) {
+		err := s.view(ctx, func(txn *transaction) error {
+			return s.scan(ctx, txn, scan{prefix: []byte{kind}}, func(item *record) (bool, error) {
 				t.Errorf("the key %q is left", item.Key())
 				return true, nil
 			})
@@ -134,7 +132,7 @@ func TestEraseReadsNoOthers(t *testing.T) {
 	w.commit(nil, posts)
 	var k keys
 	s.mu.Lock()
-	err := s.write(func(txn *badger.Txn) error { return txn.Set(k.number(kindEntry, posts[1].Seq), []byte{7}) })
+	err := s.write(func(txn *transaction) error { return txn.Set(k.number(kindEntry, posts[1].Seq), []byte{7}) })
 	s.mu.Unlock()
 	if err != nil {
 		t.Fatal(err)

@@ -9,8 +9,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/dgraph-io/badger/v4"
-
 	"github.com/caddy-capture/caddy-capture/attribution"
 	"github.com/caddy-capture/caddy-capture/capture"
 )
@@ -19,7 +17,7 @@ import (
 // all at one point in time.
 func (s *Store) Report(ctx context.Context, q attribution.Query) (attribution.Report, error) {
 	b := attribution.NewBuilder(q)
-	err := s.view(ctx, func(txn *badger.Txn) error {
+	err := s.view(ctx, func(txn *transaction) error {
 		if q.Aligned(capture.CellSpan) && !q.NeedsSub() {
 			return s.reportSums(ctx, txn, q, b)
 		}
@@ -35,7 +33,7 @@ func (s *Store) Report(ctx context.Context, q attribution.Query) (attribution.Re
 }
 
 // reportSums reads the sums, and the conversions only for how late they came.
-func (s *Store) reportSums(ctx context.Context, txn *badger.Txn, q attribution.Query, b *attribution.Builder) error {
+func (s *Store) reportSums(ctx context.Context, txn *transaction, q attribution.Query, b *attribution.Builder) error {
 	if err := s.reportCells(ctx, txn, q, b); err != nil || !q.Lags {
 		return err
 	}
@@ -46,7 +44,7 @@ func (s *Store) reportSums(ctx context.Context, txn *badger.Txn, q attribution.Q
 }
 
 // reportCells reads the packs of each day, and the cells that are in none yet.
-func (s *Store) reportCells(ctx context.Context, txn *badger.Txn, q attribution.Query, b *attribution.Builder) error {
+func (s *Store) reportCells(ctx context.Context, txn *transaction, q attribution.Query, b *attribution.Builder) error {
 	first, end := quarterAt(q.From), quarterAt(q.To)
 	if first >= end {
 		return nil
@@ -69,13 +67,13 @@ func (s *Store) reportCells(ctx context.Context, txn *badger.Txn, q attribution.
 }
 
 // reportPacks reads the packs of some days.
-func (s *Store) reportPacks(ctx context.Context, txn *badger.Txn, days span, q *attribution.Query, t *tally) error {
+func (s *Store) reportPacks(ctx context.Context, txn *transaction, days span, q *attribution.Query, t *tally) error {
 	var k keys
 	var r packReader
 	pause := rest{gate: s.gate}
 	var day *quarters
 	w := scan{prefix: []byte{kindPack}, from: k.packsOf(uint32(days.first), 0)} //nolint:gosec // a day
-	return s.scan(ctx, txn, w, func(item *badger.Item) (bool, error) {
+	return s.scan(ctx, txn, w, func(item *record) (bool, error) {
 		d := keyDay(item.Key())
 		if uint64(d) > days.last {
 			return false, nil
@@ -95,14 +93,14 @@ func (s *Store) reportPacks(ctx context.Context, txn *badger.Txn, days span, q *
 }
 
 // reportLoose reads the cells that are in no pack yet.
-func (s *Store) reportLoose(ctx context.Context, txn *badger.Txn, first, end uint32, t *tally) error {
+func (s *Store) reportLoose(ctx context.Context, txn *transaction, first, end uint32, t *tally) error {
 	f, err := foldOf(txn)
 	if err != nil {
 		return err
 	}
 	var r cellReader
 	var counts attribution.Counts
-	return s.scan(ctx, txn, scan{prefix: []byte{kindCell}, from: f.from}, func(item *badger.Item) (bool, error) {
+	return s.scan(ctx, txn, scan{prefix: []byte{kindCell}, from: f.from}, func(item *record) (bool, error) {
 		cell := capture.Cell{Quarter: cellQuarter(item.Key())}
 		if cell.Quarter < first || cell.Quarter >= end {
 			return true, nil
@@ -117,7 +115,7 @@ func (s *Store) reportLoose(ctx context.Context, txn *badger.Txn, first, end uin
 }
 
 // reportRecords reads the records of clicks and the listing of conversions.
-func (s *Store) reportRecords(ctx context.Context, txn *badger.Txn, q attribution.Query, b *attribution.Builder) error {
+func (s *Store) reportRecords(ctx context.Context, txn *transaction, q attribution.Query, b *attribution.Builder) error {
 	spans, err := s.spansOf(ctx, txn, quarterAt(q.From), quarterAt(q.To.Add(-1)))
 	if err != nil {
 		return err
@@ -127,11 +125,11 @@ func (s *Store) reportRecords(ctx context.Context, txn *badger.Txn, q attributio
 
 // spansOf returns the spans of the quarters from first to last, joined and in
 // order, so that no block is read twice.
-func (s *Store) spansOf(ctx context.Context, txn *badger.Txn, first, last uint32) ([]span, error) {
+func (s *Store) spansOf(ctx context.Context, txn *transaction, first, last uint32) ([]span, error) {
 	var k keys
 	var spans []span
 	w := scan{prefix: []byte{kindQuarter}, from: k.quarter(first)}
-	err := s.scan(ctx, txn, w, func(item *badger.Item) (bool, error) {
+	err := s.scan(ctx, txn, w, func(item *record) (bool, error) {
 		if keyQuarter(item.Key()) > last {
 			return false, nil
 		}
@@ -164,14 +162,14 @@ const conversionsAtOnce = 1 << 14
 // reportConversions calls visit, in no order, for each booked conversion in the
 // query's time that is none of test data, until it returns an error. The
 // conversion is only good during the call.
-func (s *Store) reportConversions(ctx context.Context, txn *badger.Txn, q attribution.Query, visit func(*capture.Conversion) error) error {
+func (s *Store) reportConversions(ctx context.Context, txn *transaction, q attribution.Query, visit func(*capture.Conversion) error) error {
 	var k keys
 	var ids []attribution.ConversionID // of those of which the listing says nothing
 	var c capture.Conversion
 	pause := rest{gate: s.gate}
 	w := scan{prefix: []byte{kindBooked}, from: k.index(kindBooked, q.From, attribution.ConversionID{})}
 	end := q.To.Add(time.Millisecond)
-	err := s.scan(ctx, txn, w, func(item *badger.Item) (bool, error) {
+	err := s.scan(ctx, txn, w, func(item *record) (bool, error) {
 		key := item.Key()
 		if !indexTime(key).Before(end) {
 			return false, nil
@@ -198,7 +196,7 @@ func (s *Store) reportConversions(ctx context.Context, txn *badger.Txn, q attrib
 // visitConversions looks the conversions up, in the order of their IDs, in which
 // they are stored: several are then in the same block of a table, which is read
 // once.
-func (s *Store) visitConversions(ctx context.Context, txn *badger.Txn, ids []attribution.ConversionID, visit func(*capture.Conversion) error) error {
+func (s *Store) visitConversions(ctx context.Context, txn *transaction, ids []attribution.ConversionID, visit func(*capture.Conversion) error) error {
 	slices.SortFunc(ids, func(a, b attribution.ConversionID) int { return bytes.Compare(a[:], b[:]) })
 	p := pace{ctx: ctx, closing: s.gate.closing}
 	pause := rest{gate: s.gate}

@@ -8,8 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/dgraph-io/badger/v4"
-
 	"github.com/caddy-capture/caddy-capture/attribution"
 	"github.com/caddy-capture/caddy-capture/capture"
 )
@@ -55,7 +53,7 @@ func inParallel(ctx context.Context, readers, pieces int, q *attribution.Query, 
 }
 
 // reportAll adds up the clicks of some spans and the conversions.
-func (s *Store) reportAll(ctx context.Context, txn *badger.Txn, spans []span, q *attribution.Query, to *sharedBuilder) error {
+func (s *Store) reportAll(ctx context.Context, txn *transaction, spans []span, q *attribution.Query, to *sharedBuilder) error {
 	// A record of merged blocks is read once, whatever spans it has a part in:
 	// all that is counted of it is of the query's time, and so of these spans.
 	merged := cutSpans(groupSpans(spans), leastBlocks/groupBlocks)
@@ -75,7 +73,7 @@ func (s *Store) reportAll(ctx context.Context, txn *badger.Txn, spans []span, q 
 }
 
 // countConversions reads all conversions.
-func (s *Store) countConversions(ctx context.Context, txn *badger.Txn, q *attribution.Query, t *tally) error {
+func (s *Store) countConversions(ctx context.Context, txn *transaction, q *attribution.Query, t *tally) error {
 	return s.reportConversions(ctx, txn, *q, func(c *capture.Conversion) error {
 		at := c.State.Time
 		if at.Before(q.From) || !at.Before(q.To) || q.Campaign != "" && c.Campaign != q.Campaign || q.Source != "" && c.Source != q.Source {
@@ -120,10 +118,10 @@ func cutSpans(spans []span, least uint64) (pieces []span) {
 }
 
 // countClicks reads the records of one span, of blocks or of groups of them.
-func (s *Store) countClicks(ctx context.Context, txn *badger.Txn, kind byte, sp span, c *clickCounter) error {
+func (s *Store) countClicks(ctx context.Context, txn *transaction, kind byte, sp span, c *clickCounter) error {
 	var k keys
 	w := scan{prefix: []byte{kind}, from: k.number(kind, sp.first)}
-	return s.scan(ctx, txn, w, func(item *badger.Item) (bool, error) {
+	return s.scan(ctx, txn, w, func(item *record) (bool, error) {
 		if keyNumber(item.Key()) > sp.last {
 			return false, nil
 		}

@@ -46,6 +46,8 @@ type Store struct {
 	repeatable filter
 	// awaiting spares most the look for what awaits their transaction.
 	awaiting filter
+	// days are those of which there are records; they only become more.
+	days atomic.Pointer[days]
 	// commitAt commits a transaction; tests replace it.
 	commitAt func(txn *badger.Txn, ts uint64) error
 	ownSync  bool // Badger does not sync what it writes: we do
@@ -150,11 +152,11 @@ func (s *Store) saveLease(next uint64) error {
 	defer s.mu.Unlock()
 	st := s.state
 	st.lease = next
-	return s.write(func(txn *badger.Txn) error { return txn.Set(keyState, st.encode()) })
+	return s.write(func(txn *transaction) error { return txn.Set(keyState, st.encode()) })
 }
 
 // view runs f on what is durable now.
-func (s *Store) view(ctx context.Context, f func(txn *badger.Txn) error) error {
+func (s *Store) view(ctx context.Context, f func(txn *transaction) error) error {
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
 	}
@@ -163,18 +165,18 @@ func (s *Store) view(ctx context.Context, f func(txn *badger.Txn) error) error {
 		return err
 	}
 	defer s.gate.done(ts)
-	txn := s.db.NewTransactionAt(ts, false)
+	txn := s.transaction(ts, false)
 	defer txn.Discard()
 	return f(txn)
 }
 
 // write runs f in a transaction of its own and makes it durable. The caller
 // holds mu. An error of f means that nothing was written.
-func (s *Store) write(f func(txn *badger.Txn) error) error {
+func (s *Store) write(f func(txn *transaction) error) error {
 	if err := s.failed(); err != nil {
 		return err
 	}
-	txn := s.db.NewTransactionAt(s.ts, true)
+	txn := s.transaction(s.ts, true)
 	defer txn.Discard()
 	if err := f(txn); err != nil {
 		return err
@@ -183,11 +185,11 @@ func (s *Store) write(f func(txn *badger.Txn) error) error {
 }
 
 // finish commits a transaction. The caller holds mu.
-func (s *Store) finish(txn *badger.Txn) error {
+func (s *Store) finish(txn *transaction) error {
 	s.home.touch()
 	s.gate.write()
 	ts := s.ts + 1
-	err := s.commitAt(txn, ts)
+	err := s.commitAt(txn.Txn, ts)
 	switch {
 	case err != nil:
 	case s.ownSync:
@@ -204,6 +206,7 @@ func (s *Store) finish(txn *badger.Txn) error {
 		return s.fail(fmt.Errorf("writing to the disk of %q: %w", s.home.dir, err))
 	}
 	s.ts = ts
+	s.days.Store(txn.days) // before anybody can read what is of a new one
 	s.gate.publish(ts)
 	s.db.SetDiscardTs(s.gate.oldest())
 	return nil

@@ -287,7 +287,7 @@ func TestCellsAndRecordsAgree(t *testing.T) {
 				q.Campaign = "c1"
 			}
 			cells, records := attribution.NewBuilder(q), attribution.NewBuilder(q)
-			err := s.view(ctx, func(txn *badger.Txn) error {
+			err := s.view(ctx, func(txn *transaction) error {
 				return errors.Join(s.reportCells(ctx, txn, q, cells), s.reportRecords(ctx, txn, q, records))
 			})
 			if err != nil {
@@ -422,7 +422,7 @@ func TestManyConversionsOfOneClick(t *testing.T) {
 	// Each is known by a key of its own, none by a growing one.
 	var k keys
 	item := 0
-	err = s.view(t.Context(), func(txn *badger.Txn) error {
+	err = s.view(t.Context(), func(txn *transaction) error {
 		return eachKnown(txn, &k, c.Ref, func(capture.Known) bool { item++; return true })
 	})
 	if err != nil || item != batches*each {

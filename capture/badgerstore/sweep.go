@@ -6,8 +6,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/dgraph-io/badger/v4"
-
 	"github.com/caddy-capture/caddy-capture/capture"
 )
 
@@ -106,7 +104,7 @@ func decodeDeleted(data []byte) (d deleted, err error) {
 
 // eraser is a transaction that deletes.
 type eraser struct {
-	txn     *badger.Txn
+	txn     *transaction
 	keys    keys
 	bytes   int64 // what the deleted records took
 	merged  int64 // and those that were merged
@@ -131,7 +129,7 @@ func (s *Store) eraseNow(f func(d *eraser) error) error {
 		return err
 	}
 	d := &eraser{waiting: make(map[capture.Reason]int64), sum: s.deleted, swept: s.swept}
-	err := s.write(func(txn *badger.Txn) error {
+	err := s.write(func(txn *transaction) error {
 		d.txn = txn
 		if err := f(d); err != nil {
 			return err
@@ -171,8 +169,8 @@ func (s *Store) sweepConversions(ctx context.Context, kind byte, now time.Time, 
 	from := []byte{kind}
 	for {
 		var batch [][]byte
-		err := s.view(ctx, func(txn *badger.Txn) error {
-			return s.scan(ctx, txn, scan{prefix: []byte{kind}, from: from}, func(item *badger.Item) (bool, error) {
+		err := s.view(ctx, func(txn *transaction) error {
+			return s.scan(ctx, txn, scan{prefix: []byte{kind}, from: from}, func(item *record) (bool, error) {
 				if !indexTime(item.Key()).Before(cutoff) {
 					return false, nil
 				}

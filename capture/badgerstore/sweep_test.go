@@ -198,7 +198,7 @@ func TestReaderDuringSweep(t *testing.T) {
 	if err := s.compact(); err != nil {
 		t.Fatal(err)
 	}
-	txn := s.db.NewTransactionAt(ts, false)
+	txn := s.transaction(ts, false)
 	var k keys
 	if got, err := getClick(txn, &k, c.Ref, wholeClick); err != nil || got == nil {
 		t.Errorf("the reader lost the click: %v", err)

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/dgraph-io/badger/v4"
-
 	"github.com/caddy-capture/caddy-capture/capture"
 )
 
@@ -26,9 +24,9 @@ func (s *Store) sweepClicks(ctx context.Context, cutoff time.Time) (n int, err e
 	var expired []marker
 	var gone, kept []span
 	var snapshot uint64
-	err = s.view(ctx, func(txn *badger.Txn) error {
+	err = s.view(ctx, func(txn *transaction) error {
 		snapshot = txn.ReadTs()
-		return s.scan(ctx, txn, scan{prefix: []byte{kindQuarter}}, func(item *badger.Item) (bool, error) {
+		return s.scan(ctx, txn, scan{prefix: []byte{kindQuarter}}, func(item *record) (bool, error) {
 			m := marker{quarter: keyQuarter(item.Key())}
 			err := item.Value(func(v []byte) (err error) {
 				m.span, err = decodeSpan(v)
@@ -97,10 +95,10 @@ func (s *Store) sweepBlocks(ctx context.Context, sp span, snapshot uint64) (n in
 		var numbers []uint64
 		var bytes int64
 		next := sp.last + 1
-		err := s.view(ctx, func(txn *badger.Txn) error {
+		err := s.view(ctx, func(txn *transaction) error {
 			var k keys
 			w := scan{prefix: []byte{kindBlock}, from: k.number(kindBlock, sp.first)}
-			return s.scan(ctx, txn, w, func(item *badger.Item) (bool, error) {
+			return s.scan(ctx, txn, w, func(item *record) (bool, error) {
 				number := keyNumber(item.Key())
 				if number > sp.last {
 					return false, nil
@@ -145,11 +143,11 @@ func (s *Store) sweepMerged(ctx context.Context, sp span) (n int, err error) {
 	for from, more := groupOf(sp.first), true; more; {
 		var batch []shortened
 		size := 0
-		err := s.view(ctx, func(txn *badger.Txn) error {
+		err := s.view(ctx, func(txn *transaction) error {
 			var k keys
 			w := scan{prefix: []byte{kindMerged}, from: k.number(kindMerged, from)}
 			more = false
-			return s.scan(ctx, txn, w, func(item *badger.Item) (bool, error) {
+			return s.scan(ctx, txn, w, func(item *record) (bool, error) {
 				group := keyNumber(item.Key())
 				if group > groupOf(sp.last) {
 					return false, nil

@@ -20,11 +20,11 @@ func (s *Store) sweepJournal(ctx context.Context, cutoff time.Time) (n int, err 
 	var next uint64
 	for more := true; more; {
 		var batch []old
-		err := s.view(ctx, func(txn *badger.Txn) error {
+		err := s.view(ctx, func(txn *transaction) error {
 			var k keys
 			w := scan{prefix: []byte{kindEntry}, from: k.number(kindEntry, next)}
 			more = false
-			err := s.scan(ctx, txn, w, func(item *badger.Item) (bool, error) {
+			err := s.scan(ctx, txn, w, func(item *record) (bool, error) {
 				e, err := decode[capture.Entry](item)
 				if err != nil {
 					return false, err
@@ -71,7 +71,7 @@ const lookBehind = 256
 // as nearly always there is nothing, and goes back to the first such entry. Of
 // what it misses, a later sweep finds more, for the expired part of the journal
 // grows.
-func expiredBehind(txn *badger.Txn, seq uint64, cutoff time.Time) (first uint64, found bool, err error) {
+func expiredBehind(txn *transaction, seq uint64, cutoff time.Time) (first uint64, found bool, err error) {
 	o := badger.DefaultIteratorOptions
 	o.Prefix, o.PrefetchValues = []byte{kindEntry}, false
 	it := txn.NewIterator(o)

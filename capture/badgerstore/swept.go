@@ -4,8 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 
-	"github.com/dgraph-io/badger/v4"
-
 	"github.com/caddy-capture/caddy-capture/capture"
 )
 
@@ -19,7 +17,7 @@ func (w swept) encode() []byte {
 	return binary.AppendVarint(b, w.conversions)
 }
 
-func sweptOf(txn *badger.Txn) (w swept, err error) {
+func sweptOf(txn *transaction) (w swept, err error) {
 	data, err := getCopy(txn, keySwept)
 	if err != nil || data == nil {
 		return w, err

@@ -16,7 +16,7 @@ import (
 // memory is kept here until the batch is durable.
 type tx struct {
 	s    *Store
-	txn  *badger.Txn
+	txn  *transaction
 	keys keys
 	buf  []byte // scratch
 
@@ -33,7 +33,7 @@ type tx struct {
 
 func newTx(s *Store) *tx {
 	return &tx{
-		s: s, txn: s.db.NewTransactionAt(s.ts, true), state: s.state, fresh: s.state.seq,
+		s: s, txn: s.transaction(s.ts, true), state: s.state, fresh: s.state.seq,
 		cells: make(map[capture.Cell]attribution.Counts), spans: make(map[uint32]span),
 	}
 }
@@ -299,6 +299,9 @@ func (t *tx) PutEntry(e *capture.Entry) error {
 			return err
 		}
 	} else {
+		if err := t.txn.arrived(e.Seq, e.Time); err != nil {
+			return tooLarge(err)
+		}
 		t.fresh = e.Seq + 1
 		t.state.seq = max(t.state.seq, e.Seq+1)
 	}

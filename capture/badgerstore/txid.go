@@ -15,13 +15,13 @@ import (
 
 // eachOfTxID calls f with the conversions of a transaction until it returns
 // false.
-func eachOfTxID(txn *badger.Txn, k *keys, key capture.TxKey, f func(attribution.ConversionID) bool) {
+func eachOfTxID(txn *transaction, k *keys, key capture.TxKey, f func(attribution.ConversionID) bool) {
 	prefix := bytes.Clone(k.txidOf(key))
 	o := badger.DefaultIteratorOptions
 	o.Prefix, o.PrefetchValues = prefix, false
 	it := txn.NewIterator(o)
 	defer it.Close()
-	for it.Seek(prefix); it.ValidForPrefix(prefix); it.Next() {
+	for it.Seek(prefix); it.Valid(); it.Next() {
 		if !f(attribution.ConversionID(it.Item().Key()[len(prefix):])) {
 			return
 		}
@@ -34,7 +34,7 @@ func eachOfTxID(txn *badger.Txn, k *keys, key capture.TxKey, f func(attribution.
 func (t *tx) ByTxID(key capture.TxKey, limit int) (ids []attribution.ConversionID, err error) {
 	txn := t.txn
 	if t.s != nil {
-		txn = t.s.db.NewTransactionAt(t.s.ts, false)
+		txn = t.s.transaction(t.s.ts, false)
 		defer txn.Discard()
 	}
 	ids = append(ids, t.txids[key]...)
@@ -77,7 +77,7 @@ func (t *tx) putTxIDs(c, old *capture.Conversion) error {
 }
 
 // txidsOf returns the transactions that lead to the conversions.
-func txidsOf(txn *badger.Txn, k *keys, known []capture.Known) (map[capture.TxKey]bool, error) {
+func txidsOf(txn *transaction, k *keys, known []capture.Known) (map[capture.TxKey]bool, error) {
 	txids := make(map[capture.TxKey]bool)
 	for _, n := range known {
 		c, err := getRecord[capture.Conversion](txn, k.conversion(n.ID))
@@ -96,13 +96,13 @@ func txidsOf(txn *badger.Txn, k *keys, known []capture.Known) (map[capture.TxKey
 
 // findClickless adds what waits without a click, but names a transaction of the
 // click's conversions: it is about the same visitor.
-func (s *Store) findClickless(ctx context.Context, txn *badger.Txn, found *erasable) error {
+func (s *Store) findClickless(ctx context.Context, txn *transaction, found *erasable) error {
 	var k keys
 	txids, err := txidsOf(txn, &k, found.known)
 	if err != nil || len(txids) == 0 {
 		return err
 	}
-	return s.scan(ctx, txn, scan{prefix: []byte{kindWaiting}}, func(item *badger.Item) (bool, error) {
+	return s.scan(ctx, txn, scan{prefix: []byte{kindWaiting}}, func(item *record) (bool, error) {
 		seq := indexSeq(item.Key())
 		e, err := getRecord[capture.Entry](txn, k.number(kindEntry, seq))
 		if err != nil {
@@ -131,7 +131,7 @@ func (c *check) hasTxIDs(conv *capture.Conversion) error {
 
 // txids checks that every transaction leads to a conversion that has it.
 func (c *check) txids() error {
-	return c.each(kindTxID, func(item *badger.Item) error {
+	return c.each(kindTxID, func(item *record) error {
 		key, id := capture.TxKey(item.Key()[1:17]), attribution.ConversionID(item.Key()[17:])
 		conv, err := getRecord[capture.Conversion](c.txn, c.keys.conversion(id))
 		switch {

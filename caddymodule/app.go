@@ -82,7 +82,8 @@ type App struct {
 	findings  []Finding
 }
 
-// Retention says how long each kind of record is kept.
+// Retention says how long each kind of record is kept. What has expired is
+// deleted once a day.
 type Retention struct {
 	// How long clicks are kept. Default: 90 days. `-1` keeps them for ever.
 	Clicks caddy.Duration `json:"clicks,omitempty"`

@@ -277,28 +277,6 @@ func (l *Ledger) Health() Health {
 // ledger. The channel is closed when the ledger closes.
 func (l *Ledger) Follow() (entries <-chan *Entry, stop func()) { return l.feed.subscribe() }
 
-// sweepLoop keeps the retention.
-func (l *Ledger) sweepLoop(store Store) {
-	timer := time.NewTimer(time.Minute)
-	defer timer.Stop()
-	for {
-		select {
-		case <-l.ctx.Done():
-			return
-		case <-timer.C:
-		}
-		n, err := store.Sweep(l.ctx, l.now(), l.current.Load().Retain)
-		switch {
-		case err != nil && l.ctx.Err() == nil && !errors.Is(err, ErrNoSpace):
-			l.log().Error("deleting expired records", zap.Error(err))
-		case n != SweepResult{}:
-			l.log().Info("expired records deleted", zap.Int("click_blocks", n.Blocks),
-				zap.Int("journal_entries", n.Entries), zap.Int("conversions", n.Conversions))
-		}
-		timer.Reset(time.Hour)
-	}
-}
-
 // Click returns a stored click; one that still waits in the queue is not found.
 func (l *Ledger) Click(ctx context.Context, ref clickid.Ref) (*Click, error) {
 	r, err := l.Reader()

@@ -428,24 +428,33 @@ func TestAttach(t *testing.T) {
 		with := func(d time.Duration) *capture.Attachment {
 			return &capture.Attachment{Logger: zap.NewNop(), Retain: capture.Retention{Clicks: d}}
 		}
-		want := func(d time.Duration) {
+		// A change holds at the next hour, and what stays is deleted once a day.
+		want := func(d time.Duration, after int) {
 			t.Helper()
-			if got := (<-swept).Clicks; got != d {
-				t.Errorf("swept with %s, want %s", got, d)
+			for hours := 1; ; hours++ {
+				got := (<-swept).Clicks
+				if got == 0 && hours < after {
+					continue
+				}
+				if got != d || hours != after {
+					t.Errorf("swept with %s after %d hours, want %s after %d", got, hours, d, after)
+				}
+				return
 			}
 		}
 		one := l.Attach(with(1))
-		want(1)
+		want(1, 1)
 		two := l.Attach(with(2))
 		three := l.Attach(with(3))
-		want(3)
+		want(3, 1)
 		two() // in the middle
-		want(3)
+		want(3, 24)
 		three()
 		three()
-		want(1)
+		want(1, 1)
 		one() // the last one stays in force
-		want(1)
+		want(1, 24)
+		want(1, 24)
 		var requests int
 		defer l.Attach(&capture.Attachment{Logger: zap.NewNop(), Committed: func(n int, _ time.Duration) { requests += n }})()
 		record(t, l, "a")

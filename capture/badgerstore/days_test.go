@@ -37,7 +37,7 @@ func (p *placing) key(txn *transaction, k *keys, kind byte) ([]byte, error) {
 	}
 	var id attribution.ConversionID
 	binary.BigEndian.PutUint64(id[8:], p.rnd.Uint64())
-	binary.BigEndian.PutUint32(id[:], uint32(at.Unix())) //nolint:gosec // as it is
+	binary.BigEndian.PutUint32(id[:], uint32(at.Unix()))                                  //nolint:gosec // as it is
 	ref := clickid.Ref{Epoch: 1, Block: uint64(p.rnd.IntN(3)), Second: uint32(at.Unix())} //nolint:gosec // as it is
 	switch kind {
 	case kindConversion:

@@ -60,7 +60,7 @@ func adminClick(c *adminCall) error {
 		return err
 	}
 	if click != nil && c.app.rules.ClickExpired(click.Time, c.now) {
-		click = nil // it goes with the next sweep, and counts as gone now
+		click = nil // it goes within a day, and counts as gone now
 	}
 	conversions, err := reader.ClickConversions(c.r.Context(), ref)
 	if err != nil {

@@ -59,7 +59,7 @@ func (h *Handler) click(c *call, given string) error {
 		return fmt.Errorf("reading the click: %w", err)
 	}
 	if click != nil && h.src.Rules().ClickExpired(click.Time, c.now) {
-		click = nil // it goes with the next sweep, and counts as gone now
+		click = nil // it goes within a day, and counts as gone now
 	}
 	conversions, err := reader.ClickConversions(c.r.Context(), ref)
 	if err != nil {

@@ -90,7 +90,7 @@ func (s *Store) verifyNow(ctx context.Context) error {
 	return nil
 }
 
-// maxKey is the longest key that a backup can have; ours have 33 bytes.
+// maxKey is the longest key that a backup can have; ours have 35 bytes.
 const maxKey = 1 << 10
 
 // readPairs calls put for each key and value of a backup's body. Both are only

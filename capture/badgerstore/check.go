@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"maps"
 
+	"github.com/dgraph-io/badger/v4"
+
 	"github.com/caddy-capture/caddy-capture/attribution"
 	"github.com/caddy-capture/caddy-capture/capture"
 	"github.com/caddy-capture/caddy-capture/capture/clickid"
@@ -46,7 +48,7 @@ func (s *Store) Check(ctx context.Context, progress func(done, total int64)) (ca
 	defer c.txn.Discard()
 	// In this order: a damaged table makes everything else look wrong.
 	for _, step := range []func() error{
-		c.verifyTables, c.prepare, c.blocks, c.looseCells, c.days, c.conversions, c.listed(kindTest), c.listed(kindUnbooked),
+		c.verifyTables, c.prepare, c.notedDays, c.blocks, c.looseCells, c.days, c.conversions, c.listed(kindTest), c.listed(kindUnbooked),
 		c.known, c.txids, c.journal, c.quarantine, c.entryIndexes,
 	} {
 		if err := step(); err != nil {
@@ -108,6 +110,38 @@ func (c *check) prepare() (err error) {
 	return nil
 }
 
+// notedDays checks that all days of which there is anything are noted: walks go
+// to no others.
+func (c *check) notedDays() error {
+	o := badger.DefaultIteratorOptions
+	o.Prefix, o.PrefetchValues = []byte{kindByDay}, false
+	it := c.txn.Txn.NewIterator(o)
+	defer it.Close()
+	marked := 0
+	for it.Rewind(); it.Valid(); {
+		key := it.Item().KeyCopy(nil)
+		if len(key) < dayBytes {
+			c.result.Found("a record of no day: %x", key)
+			return nil
+		}
+		n := placedOn(key)
+		if len(key) == dayBytes {
+			marked++
+		}
+		if !c.txn.days.has(n) {
+			c.result.Found("what is kept under day %d is not found, as that is not noted", n)
+		}
+		if n == 0 {
+			break
+		}
+		it.Seek(appendDay(key[:0], n-1))
+	}
+	if days := len(c.txn.days.list); marked != days {
+		c.result.Found("%d days are noted, but %d marked", days, marked)
+	}
+	return nil
+}
+
 // each visits all keys of a kind. What visit returns is a problem of the item.
 func (c *check) each(kind byte, visit func(item *record) error) error {
 	return c.eachFrom(scan{prefix: []byte{kind}}, func(item *record) (bool, error) { return true, visit(item) })
@@ -118,6 +152,9 @@ func (c *check) eachFrom(w scan, visit func(item *record) (bool, error)) error {
 		more, err := visit(item)
 		if !more {
 			return false, nil
+		}
+		if err == nil && item.misplaced(c.txn) {
+			err = fmt.Errorf("a record of kind %q is kept under another day than its own: %x", item.Key()[0], item.Item.Key())
 		}
 		if err != nil {
 			c.result.Found("%v", err)

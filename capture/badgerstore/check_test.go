@@ -2,6 +2,7 @@ package badgerstore
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -145,6 +146,16 @@ func TestCheckFinds(t *testing.T) {
 		{"a refund is found by another sale", set(k.awaiting(capture.TxKey{1}, refund.Seq), nil), []string{"where it does not belong"}},
 		{"a sale is found as awaiting one", set(k.awaiting(awaited[0], sale.Seq), nil), []string{"where it does not belong"}},
 		{"what awaits a sale is gone", set(k.awaiting(awaited[0], 900), nil), []string{"entry 900 is listed under kind 'k' but not there"}},
+		{"a record of a day that is not noted", func(txn *transaction) error {
+			return txn.Txn.Set(append(appendDay(nil, 3), "v"...), nil)
+		}, []string{"day 3 is not found"}},
+		{"a record of another day", func(txn *transaction) error {
+			key := k.number(kindEntry, sale.Seq)
+			return errors.Join(txn.begin(5, 0), txn.Txn.Set(append(appendDay(nil, 5), key...), get(txn, key)))
+		}, []string{`kind 'j' is kept under another day`}},
+		{"a day without its mark", func(txn *transaction) error {
+			return txn.Txn.Delete(appendDay(nil, dayOf(day)))
+		}, []string{"days are noted, but"}},
 		{"the quarantine has another reason", set(k.number(kindWaiting, waits.Seq), []byte("bad_time")), []string{`for "bad_time" but waits for "unknown_click"`}},
 	} {
 		t.Run(b.name, func(t *testing.T) {

@@ -23,8 +23,12 @@ import (
 // So the kinds that grow by the day come last, behind all others, and there by
 // day, the newest first: under kindByDay, the day (2 bytes, inverted), and then
 // the key as it would be without. Clicks have the greatest numbers of their kind
-// when they are new and lie before, with only what is small in between. What is
+// when they are new and lie before. In between is only what is small, and the
+// index by transaction, whose keys are as good as random wherever it lies. What is
 // new of anything is together then, with little that is old in it.
+//
+// Under the day alone there is an empty record: the mark at which a walk over a
+// day of which everything was deleted ends.
 //
 // A record is of the day of its click, or of its own time if it has one. Journal
 // entries only have a number, in the order of arrival: a record of kindDay says

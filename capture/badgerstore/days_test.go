@@ -30,10 +30,12 @@ type placing struct {
 func (p *placing) key(txn *transaction, k *keys, kind byte) ([]byte, error) {
 	at := day.Add(time.Duration(p.rnd.IntN(10*24)) * time.Hour)
 	switch p.rnd.IntN(20) {
-	case 0:
+	case 0, 1:
 		at = time.UnixMilli(-p.rnd.Int64N(1 << 50))
-	case 1:
-		at = time.UnixMilli(p.rnd.Int64N(1 << 55))
+	case 2:
+		if kind != kindEntry { // all later entries would be of that day
+			at = time.UnixMilli(p.rnd.Int64N(1 << 55))
+		}
 	}
 	var id attribution.ConversionID
 	binary.BigEndian.PutUint64(id[8:], p.rnd.Uint64())
@@ -226,15 +228,19 @@ func TestNewestLieTogether(t *testing.T) {
 			}
 			continue
 		}
-		n := dayNumber(^binary.BigEndian.Uint16(key[1:]))
-		kinds[n] += string(key[dayBytes])
+		n := placedOn(key)
+		if len(key) == dayBytes {
+			kinds[n] += "_" // its mark
+		} else {
+			kinds[n] += string(key[dayBytes])
+		}
 		order = append(order, n)
 	}
 	if !slices.IsSortedFunc(order, func(a, b dayNumber) int { return int(b) - int(a) }) {
 		t.Errorf("the days lie in the order %v", order)
 	}
 	for i := range 3 {
-		if n := dayOf(day.AddDate(0, 0, i)); kinds[n] != "cejvx" {
+		if n := dayOf(day.AddDate(0, 0, i)); kinds[n] != "_cejvx" {
 			t.Errorf("day %d has the kinds %q", i, kinds[n])
 		}
 	}
@@ -301,5 +307,93 @@ func TestDaysDamaged(t *testing.T) {
 				_ = s.Close(0)
 			}
 		}
+	}
+}
+
+// A transaction that comes to nothing leaves no day behind, and one that writes
+// reads what it has written.
+func TestDaysOfOneTransaction(t *testing.T) {
+	t.Parallel()
+	s := openStore(t, newEngine(t))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var k keys
+	key := bytes.Clone(k.index(kindBooked, day, attribution.ConversionID{7}))
+	count := func(txn *transaction) (n int) {
+		it := txn.NewIterator(badger.IteratorOptions{Prefix: key[:1]})
+		defer it.Close()
+		for it.Rewind(); it.Valid(); it.Next() {
+			n++
+		}
+		return n
+	}
+	nothing := errors.New("nothing")
+	before := s.days.Load()
+	for _, end := range []error{nothing, nil} {
+		err := s.write(func(txn *transaction) error {
+			if n := count(txn); n != 0 {
+				t.Errorf("%d records before there is one", n)
+			}
+			if err := txn.Set(key, nil); err != nil {
+				return err
+			}
+			if n := count(txn); n != 1 {
+				t.Errorf("the transaction sees %d of the record that it wrote", n)
+			}
+			return end
+		})
+		if !errors.Is(err, end) {
+			t.Fatal(err)
+		}
+		if (s.days.Load() == before) != (end != nil) {
+			t.Errorf("the days are %v after %v", s.days.Load(), end)
+		}
+	}
+	txn := s.transaction(s.ts-1, false) // with days of which it sees nothing
+	defer txn.Discard()
+	if n := count(txn); n != 0 {
+		t.Errorf("an older reader sees %d records", n)
+	}
+}
+
+// A walk that finds nothing on a day is stopped by the mark of the next, and does
+// not go over what was deleted on all the others.
+func TestMarksOfDays(t *testing.T) {
+	t.Parallel()
+	s := openStore(t, newEngine(t))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	const days = 5
+	change := func(f func(txn *transaction, key []byte) error) {
+		t.Helper()
+		if err := s.write(func(txn *transaction) error {
+			var k keys
+			for i := range days {
+				if err := f(txn, k.index(kindBooked, day.AddDate(0, 0, i), attribution.ConversionID{1})); err != nil {
+					return err
+				}
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	change(func(txn *transaction, key []byte) error { return txn.Set(key, nil) })
+	change(func(txn *transaction, key []byte) error { return txn.Delete(key) })
+	txn := s.transaction(s.ts, false)
+	defer txn.Discard()
+	for _, reverse := range []bool{false, true} {
+		it := txn.Txn.NewIterator(badger.IteratorOptions{Prefix: []byte{kindByDay}, Reverse: reverse})
+		for i := range days - 1 {
+			n, want := dayOf(day)+1+dayNumber(i), dayOf(day)+dayNumber(i) // behind a newer day is an older one
+			if reverse {
+				n, want = n-1, n-1
+			}
+			it.Seek(append(appendDay(nil, n), kindBooked))
+			if !it.Valid() || !bytes.Equal(it.Item().Key(), appendDay(nil, want)) {
+				t.Errorf("reverse %t: behind day %d comes %x", reverse, n, it.Item().Key())
+			}
+		}
+		it.Close()
 	}
 }

@@ -3,6 +3,7 @@ package badgerstore
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -239,5 +240,45 @@ func TestEmptyFilesOfACrash(t *testing.T) {
 	}
 	if logs.FilterMessageSnippet("aside").Len() != 1 {
 		t.Errorf("the log has %v", logs.All())
+	}
+}
+
+// Deleting would make Badger write much of the store anew, for which there must
+// be room; a small store needs none but the reserve.
+func TestNoRoomToDelete(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t)
+	core, logs := observer.New(zapcore.WarnLevel)
+	e.Logger = zap.New(core)
+	s := openStore(t, e)
+	c := newWriter(t, s).clicks(click(day, "spring"))[0]
+	s.stopWatch()
+	keep, later := capture.Retention{Clicks: time.Hour}, day.Add(48*time.Hour)
+	for i, step := range []struct {
+		bytes, free int64
+		ok          bool
+	}{{8 << 30, 8<<30 - 1, false}, {minReserve + 1, minReserve, false}, {8 << 30, 8 << 30, true}, {minReserve, minReserve / 2, true}} {
+		s.guard.bytes.Store(step.bytes)
+		s.guard.free.Store(step.free)
+		n, err := s.Sweep(ctx, later, keep)
+		if !step.ok {
+			mustErr(t, err, capture.ErrNoSpace)
+			if _, err := s.Click(ctx, c.Ref); err != nil || n != (capture.SweepResult{}) {
+				t.Errorf("%+v is deleted with %d free: %v", n, step.free, err)
+			}
+			if got := logs.FilterMessageSnippet("not deleted").Len(); got != i+1 {
+				t.Errorf("%d lines say so, want %d", got, i+1)
+			}
+			if _, err := s.Sweep(ctx, later, capture.Retention{}); !errors.Is(err, capture.ErrNoSpace) || logs.FilterMessageSnippet("not deleted").Len() != i+1 {
+				t.Errorf("a sweep that deletes nothing: %v", err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("with %d free: %v", step.free, err)
+		}
+	}
+	if _, err := s.Click(ctx, c.Ref); !errors.Is(err, capture.ErrNotFound) {
+		t.Errorf("the expired click: %v", err)
 	}
 }

@@ -6,7 +6,8 @@
 //
 // store.json holds the store's identity, store.lock the lock of the process
 // that has the store open; everything else is Badger's. All numbers in keys
-// are big endian, so keys sort as the numbers do. The first byte is the kind:
+// are big endian, so keys sort as the numbers do. The first byte is the kind, but
+// for what is kept by day:
 //
 //	m i                              copy of store.json
 //	m s                              uvarints: last batch, next journal number, lease
@@ -14,9 +15,9 @@
 //	m w                              up to when clicks and conversions were swept
 //	m f                              how far cells were folded into packs, see fold.go
 //	m g                              how far blocks were merged, see merge.go
-//	b block(8)                       the clicks of one block, see capture.EncodeBlock
-//	g group(8)                       those of some of the 64 blocks whose numbers begin
+//	a group(8)                       those of some of the 64 blocks whose numbers begin
 //	                                 with that, merged, see capture.EncodeBlocks
+//	b block(8)                       the clicks of one block, see capture.EncodeBlock
 //	d day(2)                         uvarint: the first journal entry of that day, or 0
 //	t quarter(4)                     uvarints: least and greatest block with clicks of it
 //	c conversion(16)                 a conversion
@@ -41,6 +42,9 @@
 //	s day(4) part(1) number(8)       a pack of the sums of a day, see packs.go
 //	r key                            that record was written anew by an erasure, and its
 //	                                 old version may still be on disk, see erase.go
+//	y day(2)                         the mark of a day, empty
+//	y day(2) key                     the records of the kinds c, e, j, u, v, w and x: their
+//	                                 keys behind their day, inverted, see days.go
 //	z ...                            filler, see reclaim.go; never kept
 //
 // A block is there by itself or merged, never both. Conversions and journal

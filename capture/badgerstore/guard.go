@@ -90,6 +90,19 @@ func (g *guard) checkDelete() error {
 	return fmt.Errorf("%w: %s", capture.ErrNoSpace, g.why())
 }
 
+// checkRewrite is check for giving back the space of what was deleted. For that
+// Badger may write all the store anew before the old files go: a deletion of
+// what is old and a record that is new can come to be in one table, and that is
+// merged with everything between the two. For a small store the reserve is enough.
+func (g *guard) checkRewrite() error {
+	bytes, free := g.bytes.Load(), g.free.Load()
+	if bytes <= minReserve || free >= bytes {
+		return nil
+	}
+	return fmt.Errorf("%w: the disk of %q has %s free, and to delete what has expired, and give back the space of it, "+
+		"the store may need as much again as it takes, %s; make room on it", capture.ErrNoSpace, g.dir, size(free), size(bytes))
+}
+
 func (g *guard) why() string {
 	return fmt.Sprintf("the disk of %q has %s free, and the store needs %s to be safe; make room on it",
 		g.dir, size(g.free.Load()), size(g.reserve.Load()))

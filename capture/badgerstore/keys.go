@@ -14,7 +14,7 @@ import (
 // The kinds of keys; doc.go describes them.
 const (
 	kindBlock      = 'b'
-	kindMerged     = 'g'
+	kindMerged     = 'a'
 	kindQuarter    = 't'
 	kindDay        = 'd'
 	kindConversion = 'c'

@@ -46,6 +46,9 @@ func (s *Store) reclaim(ctx context.Context, now time.Time) error {
 	if !s.deleted.due(now, s.guard.bytes.Load()) {
 		return nil
 	}
+	if err := s.guard.checkRewrite(); err != nil {
+		return err
+	}
 	start := time.Now()
 	s.guard.measure()
 	before := s.guard.bytes.Load()

@@ -194,7 +194,7 @@ func (s *Store) reportConversions(ctx context.Context, txn *transaction, q attri
 }
 
 // visitConversions looks the conversions up, in the order of their IDs, in which
-// they are stored: several are then in the same block of a table, which is read
+// those of a day are stored: several are then in the same block of a table, which is read
 // once.
 func (s *Store) visitConversions(ctx context.Context, txn *transaction, ids []attribution.ConversionID, visit func(*capture.Conversion) error) error {
 	slices.SortFunc(ids, func(a, b attribution.ConversionID) int { return bytes.Compare(a[:], b[:]) })

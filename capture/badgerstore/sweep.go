@@ -6,6 +6,8 @@ import (
 	"errors"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/caddy-capture/caddy-capture/capture"
 )
 
@@ -30,6 +32,11 @@ func (s *Store) Sweep(ctx context.Context, now time.Time, keep capture.Retention
 	s.sweeping.Lock()
 	defer s.sweeping.Unlock()
 
+	tight := s.guard.checkRewrite()
+	if tight != nil && keep != (capture.Retention{}) {
+		s.log.Warn("what has expired is not deleted", zap.String("store", s.home.dir), zap.Error(tight))
+		keep = capture.Retention{}
+	}
 	var err error
 	if keep.Clicks > 0 {
 		if r.Blocks, err = s.sweepClicks(ctx, now.Add(-keep.Clicks)); err != nil {
@@ -59,6 +66,9 @@ func (s *Store) Sweep(ctx context.Context, now time.Time, keep capture.Retention
 	}
 	if err := s.mergeBlocks(ctx, now); err != nil && !errors.Is(err, capture.ErrNoSpace) {
 		return r, err
+	}
+	if tight != nil {
+		return r, tight
 	}
 	return r, s.reclaim(ctx, now)
 }

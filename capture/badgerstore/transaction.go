@@ -3,6 +3,7 @@ package badgerstore
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"slices"
 	"time"
 
@@ -48,6 +49,9 @@ func appendDay(b []byte, n dayNumber) []byte {
 	return binary.BigEndian.AppendUint16(append(b, kindByDay), ^uint16(n))
 }
 
+// placedOn reads the day of a key that has one.
+func placedOn(key []byte) dayNumber { return dayNumber(^binary.BigEndian.Uint16(key[1:])) }
+
 // Get returns a record, or badger.ErrKeyNotFound.
 func (t *transaction) Get(key []byte) (*badger.Item, error) { return t.Txn.Get(t.placed(key)) }
 
@@ -56,14 +60,15 @@ func (t *transaction) Delete(key []byte) error { return t.Txn.Delete(t.placed(ke
 
 // Set writes a record, and notes its day if that is new.
 func (t *transaction) Set(key, value []byte) error {
-	if len(key) > 0 && byDay(key[0]) {
-		if n := t.days.of(key); !t.days.has(n) {
+	key = t.placed(key)
+	if len(key) > dayBytes && key[0] == kindByDay {
+		if n := placedOn(key); !t.days.has(n) {
 			if err := t.begin(n, 0); err != nil {
 				return err
 			}
 		}
 	}
-	return t.Txn.Set(t.placed(key), value)
+	return t.Txn.Set(key, value)
 }
 
 // arrived notes, before a new journal entry is written, that its day has begun.
@@ -75,15 +80,21 @@ func (t *transaction) arrived(seq uint64, at time.Time) error {
 	return t.begin(n, seq)
 }
 
+// begin notes a day. A walk that finds nothing on a day ends at the mark of the
+// next one, instead of going over all that was deleted there.
 func (t *transaction) begin(n dayNumber, first uint64) error {
 	t.days = t.days.with(n, first)
-	return t.Txn.Set(keyOfDay(n), encodeDay(first))
+	if err := t.Txn.Set(keyOfDay(n), encodeDay(first)); err != nil {
+		return err
+	}
+	return t.Txn.Set(appendDay(make([]byte, 0, dayBytes), n), nil)
 }
 
 // record is one that an iterator is at.
 type record struct {
 	*badger.Item
-	skip int
+	skip int       // what its key has of its day
+	day  dayNumber // of all records, if these are of one click
 }
 
 // Key returns the key without its day, good until the iterator moves.
@@ -92,6 +103,11 @@ func (r *record) Key() []byte { return r.Item.Key()[r.skip:] }
 // KeyCopy returns the key without its day.
 func (r *record) KeyCopy(dst []byte) []byte { return append(dst[:0], r.Key()...) }
 
+// misplaced tells whether the record would not be found by its key.
+func (r *record) misplaced(t *transaction) bool {
+	return r.skip > 0 && !bytes.Equal(t.placed(r.Key()), r.Item.Key())
+}
+
 // iterator walks records in the order of their keys without the day. Those that
 // have the number of a click in their keys it walks day by day.
 type iterator struct {
@@ -99,13 +115,20 @@ type iterator struct {
 	at      record
 	reverse bool
 
-	// Of what is kept by day; without days, nothing else is:
-	days   *days
-	list   []dayNumber
-	i      int    // in list
-	prefix []byte // of keys without their day
-	within []byte // and with it
+	// walk is set where what is kept by day is walked beyond one day.
+	walk *walk
 }
+
+// walk is where an iterator is that goes from day to day.
+type walk struct {
+	days   *days
+	i      int    // in days.list
+	within []byte // what the keys begin with on that day
+	key    []byte // scratch
+}
+
+// ofClickBytes is how long the keys of a click's records are, at least.
+const ofClickBytes = 16
 
 // NewIterator returns an iterator over the prefix that the options have. Of what
 // is kept by day that is a kind, or what the keys of one click begin with.
@@ -113,10 +136,15 @@ func (t *transaction) NewIterator(o badger.IteratorOptions) *iterator {
 	it := &iterator{reverse: o.Reverse}
 	if len(o.Prefix) > 0 && byDay(o.Prefix[0]) {
 		it.at.skip = dayBytes
-		it.days, it.list, it.prefix = t.days, t.days.list, bytes.Clone(o.Prefix)
-		if o.Prefix = []byte{kindByDay}; len(it.prefix) > 1 {
-			it.list = []dayNumber{t.days.of(it.prefix)}
-			o.Prefix = t.placed(it.prefix)
+		switch len(o.Prefix) {
+		case 1:
+			it.walk = &walk{days: t.days, within: append(make([]byte, dayBytes, dayBytes+1), o.Prefix...)}
+			o.Prefix = []byte{kindByDay}
+		case ofClickBytes:
+			o.Prefix = t.placed(o.Prefix)
+			it.at.day = placedOn(o.Prefix)
+		default:
+			panic(fmt.Sprintf("badgerstore: no day is known for the prefix %q", o.Prefix))
 		}
 	}
 	it.Iterator = t.Txn.NewIterator(o)
@@ -131,36 +159,42 @@ func (it *iterator) Item() *record {
 
 // Valid tells whether there is a record.
 func (it *iterator) Valid() bool {
-	return it.Iterator.Valid() && (it.days == nil || it.onDay())
+	return it.Iterator.Valid() && (it.walk == nil || it.walk.onDay())
 }
 
 // onDay tells whether there is a day left.
-func (it *iterator) onDay() bool { return it.i >= 0 && it.i < len(it.list) }
+func (w *walk) onDay() bool { return w.i >= 0 && w.i < len(w.days.list) }
 
 // Rewind goes to the first record.
 func (it *iterator) Rewind() {
-	switch {
-	case it.days == nil:
+	if it.walk == nil {
 		it.Iterator.Rewind()
-	case it.reverse:
-		it.Seek(append(bytes.Clone(it.prefix), after...))
-	default:
-		it.Seek(it.prefix)
+		return
 	}
+	if it.walk.i = 0; it.reverse {
+		it.walk.i = len(it.walk.days.list) - 1
+	}
+	it.enter(nil)
+	it.settle()
 }
 
 // Seek goes to a key, or where there is none to the next one in the order of the
 // walk.
 func (it *iterator) Seek(key []byte) {
-	if it.days == nil {
+	w := it.walk
+	switch {
+	case it.at.skip == 0:
 		it.Iterator.Seek(key)
 		return
+	case w == nil:
+		it.Iterator.Seek(append(appendDay(make([]byte, 0, dayBytes+len(key)), it.at.day), key...))
+		return
 	}
-	i, found := slices.BinarySearch(it.list, it.days.of(key))
+	i, found := slices.BinarySearch(w.days.list, w.days.of(key))
 	if it.reverse && !found {
 		i--
 	}
-	if it.i = i; !found {
+	if w.i = i; !found {
 		key = nil
 	}
 	it.enter(key)
@@ -170,35 +204,37 @@ func (it *iterator) Seek(key []byte) {
 // Next goes to the next record.
 func (it *iterator) Next() {
 	it.Iterator.Next()
-	if it.days != nil {
+	if it.walk != nil {
 		it.settle()
 	}
 }
 
 // enter goes to a key in the day that the walk has come to, nil for the first.
 func (it *iterator) enter(key []byte) {
-	if !it.onDay() {
+	w := it.walk
+	if !w.onDay() {
 		return
 	}
-	it.within = append(appendDay(it.within[:0], it.list[it.i]), it.prefix...)
+	appendDay(w.within[:0], w.days.list[w.i])
 	switch {
 	case key != nil:
-		key = append(bytes.Clone(it.within[:dayBytes]), key...)
+		w.key = append(append(w.key[:0], w.within[:dayBytes]...), key...)
 	case it.reverse:
-		key = append(bytes.Clone(it.within), after...)
+		w.key = append(append(w.key[:0], w.within...), after...)
 	default:
-		key = it.within
+		w.key = append(w.key[:0], w.within...)
 	}
-	it.Iterator.Seek(key)
+	it.Iterator.Seek(w.key)
 }
 
 // settle goes on to the next day that has a record, if this one has no more.
 func (it *iterator) settle() {
-	for it.onDay() && !(it.Iterator.Valid() && bytes.HasPrefix(it.Iterator.Item().Key(), it.within)) {
+	w := it.walk
+	for w.onDay() && !(it.Iterator.Valid() && bytes.HasPrefix(it.Iterator.Item().Key(), w.within)) {
 		if it.reverse {
-			it.i--
+			w.i--
 		} else {
-			it.i++
+			w.i++
 		}
 		it.enter(nil)
 	}

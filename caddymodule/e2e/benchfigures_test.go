@@ -176,7 +176,8 @@ func (m *meter) slice(p protocol, connections int, k benchKind, length time.Dura
 	m.bursts++
 	var before reading
 	var after *processReading
-	l := burst{p, k, connections, length, "b" + strconv.Itoa(m.bursts)}
+	// A kept store has the postbacks of earlier runs.
+	l := burst{p, k, connections, length, "b" + strconv.FormatInt(time.Now().UnixMilli(), 36) + "-" + strconv.Itoa(m.bursts)}
 	r, err := m.load.run(l, span{
 		begun: func() (err error) {
 			before, err = m.read()

@@ -72,6 +72,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Fixture) {
 		{"awaiting, kept", testAwaitingKept},
 		{"awaiting, any order", testAwaitingAnyOrder},
 		{"transactions of two sites", testTwoSites},
+		{"refunds and sales, the last word", testLastWord},
 		{"many refunds", testManyRefunds},
 		{"refunds kept", testRefundsKept},
 		{"try refunds", testTryRefunds},

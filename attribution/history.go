@@ -200,25 +200,6 @@ func (h *History) Add(c Claim, deadline time.Time) Change {
 	return h.outcome(before, after)
 }
 
-// AddAgain is Add for a claim that has been counted, as it was read when it
-// arrived, and is now read again: it has not arrived once more. Where it says
-// something else now, that takes the place of what it said alone.
-func (h *History) AddAgain(c Claim, deadline time.Time) Change {
-	c = c.canonical()
-	before := h.State(deadline)
-	if h.keyed(&c) >= 0 || h.find(&c) >= 0 {
-		return h.outcome(before, before)
-	}
-	i := slices.IndexFunc(*h, func(e Entry) bool { return e.Seq == c.Seq })
-	if i < 0 || (*h)[i].Seen > 1 {
-		return h.Add(c, deadline)
-	}
-	changed := slices.Clone(*h)
-	changed[i].Claim = c
-	*h = changed
-	return h.outcome(before, h.State(deadline))
-}
-
 // Holds tells whether an entry stands for the claim of that journal number.
 func (h History) Holds(seq uint64) bool {
 	return slices.ContainsFunc(h, func(e Entry) bool { return e.Seq == seq })

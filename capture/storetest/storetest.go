@@ -37,6 +37,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Fixture) {
 		{"failed batch numbers", testSeqGaps},
 		{"parked and released", testParked},
 		{"replayed outside the window", testReplayedOutside},
+		{"replayed, misread before", testReplayedMisread},
 		{"expired click, known conversion", testKnownOfExpired},
 		{"dedup modes", testDedupModes},
 		{"dedup switched", testDedupSwitched},

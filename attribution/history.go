@@ -100,11 +100,7 @@ func (h History) State(deadline time.Time) State {
 	if d.top < 0 {
 		return h.refundsOnly(&d)
 	}
-	top := &h[d.top].Claim
-	s := State{Event: top.Event, TxID: top.TxID, Status: top.Status, Time: h[d.first].effective()}
-	if i := d.payout(); i >= 0 {
-		s.Payout, s.HasPayout = h[i].Payout, true
-	}
+	s := h.sale(&d)
 	s.Booked = deadline.IsZero() || !s.Time.After(deadline)
 	h.takeOff(&s, &d)
 	return s
@@ -169,7 +165,8 @@ func (h History) decide() deciders {
 // A claim that was made before is counted at its entry. It is known by its Key;
 // one without a key, or about a refund, by its content: with a timestamp if the
 // timestamp is the same, without one if it would change nothing. (The second
-// "approved" after a "rejected" is news.) Every other claim gets an entry.
+// "approved" after a "rejected" is news, of a sale and of a refund; see
+// news.go.) Every other claim gets an entry.
 //
 // The state's time can move to an earlier instant, and its transaction ID can
 // change, with any outcome: compare the states before and after to keep sums.
@@ -193,33 +190,14 @@ func (h *History) Add(c Claim, deadline time.Time) Change {
 		return TooManyRefunds
 	}
 	longer := append(*h, Entry{Claim: c, Seen: 1, LastSeen: c.ReceivedAt})
-	after := longer.State(deadline)
-	if known >= 0 && after.alike(before) && after.Time.Equal(before.Time) {
+	if known >= 0 && !longer.endsWithNews() {
 		h.again(known, c.ReceivedAt)
 		return h.outcome(before, before)
 	}
+	after := longer.State(deadline)
 	longer.trim()
 	*h = longer
 	return h.outcome(before, after)
-}
-
-// AddAgain is Add for a claim that has been counted, as it was read when it
-// arrived, and is now read again: it has not arrived once more. Where it says
-// something else now, that takes the place of what it said alone.
-func (h *History) AddAgain(c Claim, deadline time.Time) Change {
-	c = c.canonical()
-	before := h.State(deadline)
-	if h.keyed(&c) >= 0 || h.find(&c) >= 0 {
-		return h.outcome(before, before)
-	}
-	i := slices.IndexFunc(*h, func(e Entry) bool { return e.Seq == c.Seq })
-	if i < 0 || (*h)[i].Seen > 1 {
-		return h.Add(c, deadline)
-	}
-	changed := slices.Clone(*h)
-	changed[i].Claim = c
-	*h = changed
-	return h.outcome(before, h.State(deadline))
 }
 
 // Holds tells whether an entry stands for the claim of that journal number.

@@ -352,14 +352,13 @@ func (m model) earliest() (first time.Time) {
 
 func (m *model) add(c Claim, deadline time.Time) Change {
 	before := m.state(deadline)
-	after := append(slices.Clone(*m), c).state(deadline)
+	longer := append(slices.Clone(*m), c)
+	after := longer.state(deadline)
 	known := slices.ContainsFunc(*m, func(o Claim) bool { return m.content(o) == m.content(c) })
-	news := before.Status != after.Status || before.Event != after.Event ||
-		before.HasPayout != after.HasPayout || before.Payout.String() != after.Payout.String()
-	if !known || c.SentAt.IsZero() && (news || !before.Time.Equal(after.Time)) {
-		*m = append(*m, c)
+	if !known || c.SentAt.IsZero() && m.said(c) != longer.said(c) {
+		*m = longer
 	} else {
-		after, news = before, false
+		after = before
 	}
 	rest, _ := m.split()
 	switch {
@@ -369,11 +368,36 @@ func (m *model) add(c Claim, deadline time.Time) Change {
 		return OutsideWindow
 	case !before.Booked:
 		return Recorded
-	case news:
+	case before.text() != after.text():
 		return Updated
 	}
 	return Duplicate
 }
+
+// said is what is known of that which c speaks of, and of nothing else: its
+// refund, or the sale as if nothing were refunded.
+func (m model) said(c Claim) string {
+	rest, refunds := m.split()
+	if !c.Refund {
+		s := rest.state(time.Time{})
+		return s.text() + s.Time.String()
+	}
+	said, first := "", ""
+	if len(rest) == 0 {
+		first = refunds.earliest().String()
+	}
+	for _, o := range refunds { // the last one counts
+		if o.Key == c.Key && o.Payout.Currency == c.Payout.Currency {
+			said = "nothing"
+			if o.HasPayout && o.Payout.Amount.Sign() > 0 && o.Status != Pending && o.Status != Rejected {
+				said = o.Payout.String()
+			}
+		}
+	}
+	return said + first
+}
+
+func (s State) text() string { return fmt.Sprint(s.Event, s.Status, s.HasPayout, s.Payout) }
 
 func TestHistoryFollowsModel(t *testing.T) {
 	t.Parallel()

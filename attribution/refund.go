@@ -34,8 +34,13 @@ type refundID struct {
 
 func (c *Claim) refundID() refundID { return refundID{c.Key, c.Payout.Currency} }
 
-// took reports whether the refund has been made.
-func (c *Claim) took() bool { return c.HasPayout && c.Status != Pending && c.Status != Rejected }
+// taken is what the refund takes off: nothing unless it has been made.
+func (c *Claim) taken() Amount {
+	if !c.HasPayout || c.Status == Pending || c.Status == Rejected {
+		return Amount{}
+	}
+	return c.Payout.Amount
+}
 
 // HasSale reports whether there is any claim that is no refund.
 func (h History) HasSale() bool {
@@ -64,6 +69,16 @@ func (d *deciders) refund(h History, i int) {
 	}
 }
 
+// sale is the state before refunds, on which none of it depends.
+func (h History) sale(d *deciders) State {
+	top := &h[d.top].Claim
+	s := State{Event: top.Event, TxID: top.TxID, Status: top.Status, Time: h[d.first].effective()}
+	if i := d.payout(); i >= 0 {
+		s.Payout, s.HasPayout = h[i].Payout, true
+	}
+	return s
+}
+
 // takeOff takes what was refunded off the payout of s.
 func (h History) takeOff(s *State, d *deciders) {
 	if !s.HasPayout || s.Status != Pending && s.Status != Approved {
@@ -71,8 +86,8 @@ func (h History) takeOff(s *State, d *deciders) {
 	}
 	var back Amount
 	for id, i := range d.refunds {
-		if id.currency == s.Payout.Currency && h[i].took() {
-			back = back.Add(h[i].Payout.Amount)
+		if id.currency == s.Payout.Currency {
+			back = back.Add(h[i].taken())
 		}
 	}
 	if back.Sign() <= 0 {

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"time"
 
@@ -26,6 +27,8 @@ type modelConversion struct {
 	booked bool
 	parked int // entries that wait
 	state  modelState
+	sale   modelState       // before refunds
+	taken  map[string]int64 // cents, by the refund's ID
 	first  time.Time
 }
 
@@ -78,7 +81,9 @@ func (m *model) about(click *capture.Click, says modelSays) *modelConversion {
 	return conv
 }
 
-// book returns the outcome that the contract wants.
+// book returns the outcome that the contract wants. Whether a repeat without a
+// time is news, the sale alone or the refund alone says: either may hide the
+// other for a while, and counts again later.
 func (m *model) book(click *capture.Click, c modelClaim) (capture.Outcome, capture.Reason) {
 	conv := m.about(click, c.says)
 	before, was := *conv, conv.booked
@@ -87,7 +92,7 @@ func (m *model) book(click *capture.Click, c modelClaim) (capture.Outcome, captu
 	})
 	conv.claims = append(slices.Clone(conv.claims), c)
 	conv.decide(m.defaultPays)
-	if known && (c.timed || conv.state == before.state && conv.first.Equal(before.first)) {
+	if known && (c.timed || conv.sale == before.sale && maps.Equal(conv.taken, before.taken) && conv.first.Equal(before.first)) {
 		*conv = before // a message is as old as its first arrival
 	}
 	sale := len(conv.sales()) > 0
@@ -117,42 +122,39 @@ func (conv *modelConversion) sales() []modelClaim {
 // the newest that was named, or the campaign's own, less what was refunded; the
 // time is the earliest.
 func (conv *modelConversion) decide(defaultPays int64) {
-	list := slices.SortedFunc(slices.Values(conv.sales()), newer)
-	if len(list) == 0 {
-		conv.state, conv.first = modelState{}, time.Time{}
-		return
-	}
-	top := list[len(list)-1].says
-	conv.state = modelState{event: top.event, status: top.status}
-	if defaultPays != 0 {
-		conv.state.pays = modelPays{"USD", defaultPays}
-	}
-	conv.first = list[0].at
-	for _, c := range list {
-		if c.says.pays.currency != "" {
-			conv.state.pays = c.says.pays
+	conv.sale, conv.first = modelState{}, time.Time{}
+	for i, c := range slices.SortedFunc(slices.Values(conv.sales()), newer) {
+		conv.sale.event, conv.sale.status = c.says.event, c.says.status
+		switch {
+		case c.says.pays.currency != "":
+			conv.sale.pays = c.says.pays
+		case i == 0 && defaultPays != 0:
+			conv.sale.pays = modelPays{"USD", defaultPays}
 		}
-		if c.at.Before(conv.first) {
+		if i == 0 || c.at.Before(conv.first) {
 			conv.first = c.at
+		}
+	}
+	conv.taken = make(map[string]int64)
+	for _, c := range slices.SortedFunc(slices.Values(conv.claims), newer) { // of each refund the newest word counts
+		if c.says.refund == "" {
+			continue
+		}
+		conv.taken[c.says.refund] = 0
+		if c.says.status == attribution.Approved || c.says.status == attribution.Reversed {
+			conv.taken[c.says.refund] = c.says.pays.cents
 		}
 	}
 	conv.takeOff()
 }
 
-// takeOff: of each refund the newest word counts. When nothing is left, the
-// conversion is reversed.
+// takeOff: when nothing is left, the conversion is reversed.
 func (conv *modelConversion) takeOff() {
-	last := make(map[string]modelSays)
-	for _, c := range slices.SortedFunc(slices.Values(conv.claims), newer) {
-		last[c.says.refund] = c.says
-	}
-	delete(last, "")
 	back := int64(0)
-	for _, says := range last {
-		if says.status == attribution.Approved || says.status == attribution.Reversed {
-			back += says.pays.cents
-		}
+	for _, cents := range conv.taken {
+		back += cents
 	}
+	conv.state = conv.sale
 	s := &conv.state
 	switch {
 	case back == 0 || s.pays.currency == "" || s.status == attribution.Rejected || s.status == attribution.Reversed:

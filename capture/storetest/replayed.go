@@ -58,3 +58,33 @@ func testReplayedOutside(t *testing.T, p *place) {
 		t.Errorf("%d entries still wait", n)
 	}
 }
+
+// testReplayedMisread: what waits and was misread counts as it is read under a
+// mended configuration, also where another message says the same.
+func testReplayedMisread(t *testing.T, p *place) {
+	c, d := p.click(), p.click()
+	p.commit(p.block(c, d))
+	failed := with(refund("a", "2.50"), func(c *attribution.Claim) { c.Event, c.Status = "sale", attribution.Rejected })
+	made := with(failed, func(c *attribution.Claim) { c.Status = attribution.Approved })
+	first, misread := p.post(c, failed), p.post(c, made)
+	p.commit(first, misread)
+	for range 2 {
+		p.want(p.book(p.replays(misread, c, failed)), capture.Quarantined, capture.UnknownClick)
+	}
+	r := p.book(p.post(c, sale))
+	p.want(r, capture.Recorded, "")
+	p.remains(r, attribution.Approved, "12.50")
+
+	narrow, late := under(windowed(time.Hour)), arrives(noon.Add(5*time.Hour))
+	message := with(sale, func(c *attribution.Claim) { c.Key = "message" })
+	rejected := with(message, func(c *attribution.Claim) { c.Status = attribution.Rejected })
+	misread = p.post(d, rejected, narrow, late)
+	p.want(p.book(misread), capture.Quarantined, capture.OutsideWindow)
+	p.want(p.book(p.replays(misread, d, message, narrow, late)), capture.Quarantined, capture.OutsideWindow)
+	r = p.book(p.replays(misread, d, message, late))
+	p.want(r, capture.Recorded, "")
+	p.remains(r, attribution.Approved, "12.50")
+	if open := p.journal(capture.JournalQuery{Open: true}); len(open) != 0 {
+		t.Errorf("%d entries still wait", len(open))
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -13,6 +14,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -105,10 +107,6 @@ func (s *site) get(path string) (*http.Response, string) {
 func (s *site) do(req *http.Request) (*http.Response, string) {
 	s.t.Helper()
 	res, err := client.Do(req)
-	if err != nil && req.GetBody == nil {
-		// Caddy resets a few connections when it reloads.
-		res, err = client.Do(req)
-	}
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -123,7 +121,32 @@ func (s *site) do(req *http.Request) (*http.Response, string) {
 var client = &http.Client{
 	Timeout:       20 * time.Second,
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	Transport:     &http.Transport{DisableKeepAlives: true},
+	Transport:     asksAgain{impatient},
+}
+
+var impatient = &http.Transport{DisableKeepAlives: true}
+
+// asksAgain sends a request once more whose connection was reset: Caddy does so
+// with a few when it reloads, before it has read anything of them.
+type asksAgain struct{ once http.RoundTripper }
+
+func (a asksAgain) RoundTrip(req *http.Request) (*http.Response, error) {
+	res, err := a.once.RoundTrip(req)
+	for n := 0; n < 3 && errors.Is(err, syscall.ECONNRESET); n++ {
+		if req.Body != nil && req.Body != http.NoBody {
+			if req.GetBody == nil {
+				break
+			}
+			body, bodyErr := req.GetBody()
+			if bodyErr != nil {
+				return nil, bodyErr
+			}
+			req = req.Clone(req.Context())
+			req.Body = body
+		}
+		res, err = a.once.RoundTrip(req)
+	}
+	return res, err
 }
 
 // adapt makes JSON of a Caddyfile.

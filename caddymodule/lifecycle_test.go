@@ -501,10 +501,11 @@ func TestReloadUnderLoad(t *testing.T) {
 	var stop atomic.Bool
 	var sent, lost atomic.Int64
 	var wg sync.WaitGroup
+	once := &http.Client{Timeout: client.Timeout, Transport: impatient}
 	for i := range 4 {
 		wg.Go(func() {
 			for n := 0; !stop.Load(); n++ {
-				res, err := client.Get(s.url(fmt.Sprintf("/pb?click_id=%s&txid=%d-%d", id, i, n)))
+				res, err := once.Get(s.url(fmt.Sprintf("/pb?click_id=%s&txid=%d-%d", id, i, n)))
 				if err != nil {
 					lost.Add(1) // Caddy resets a few connections at a reload
 					continue

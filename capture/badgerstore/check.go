@@ -113,6 +113,11 @@ func (c *check) prepare() (err error) {
 // notedDays checks that all days of which there is anything are noted: walks go
 // to no others.
 func (c *check) notedDays() error {
+	// Those in memory may have become more since the moment that is checked.
+	noted, err := daysOf(c.txn.Txn)
+	if err != nil {
+		return err
+	}
 	o := badger.DefaultIteratorOptions
 	o.Prefix, o.PrefetchValues = []byte{kindByDay}, false
 	it := c.txn.Txn.NewIterator(o)
@@ -128,7 +133,7 @@ func (c *check) notedDays() error {
 		if len(key) == dayBytes {
 			marked++
 		}
-		if !c.txn.days.has(n) {
+		if !noted.has(n) {
 			c.result.Found("what is kept under day %d is not found, as that is not noted", n)
 		}
 		if n == 0 {
@@ -136,7 +141,7 @@ func (c *check) notedDays() error {
 		}
 		it.Seek(appendDay(key[:0], n-1))
 	}
-	if days := len(c.txn.days.list); marked != days {
+	if days := len(noted.list); marked != days {
 		c.result.Found("%d days are noted, but %d marked", days, marked)
 	}
 	return nil

@@ -30,7 +30,7 @@ import (
 // Under the day alone there is an empty record: the mark at which a walk over a
 // day of which everything was deleted ends.
 //
-// A record is of the day of its click, or of its own time if it has one. Journal
+// A record is of the day of its click, or of its own time or day if it has one. Journal
 // entries only have a number, in the order of arrival: a record of kindDay says
 // with which number a day began. All others see keys without their day.
 
@@ -47,7 +47,7 @@ func dayOf(t time.Time) dayNumber {
 // byDay tells of which kinds the records are kept by day.
 func byDay(kind byte) bool {
 	switch kind {
-	case kindConversion, kindKnown, kindBooked, kindTest, kindUnbooked, kindEntry, kindOfClick:
+	case kindConversion, kindKnown, kindBooked, kindTest, kindUnbooked, kindEntry, kindOfClick, kindPack:
 		return true
 	}
 	return false
@@ -79,6 +79,8 @@ func (d *days) of(key []byte) dayNumber {
 		return second(whole[1:]) // see attribution.NewConversionID
 	case kindKnown, kindOfClick:
 		return second(whole[12:])
+	case kindPack:
+		return dayNumber(min(binary.BigEndian.Uint32(whole[1:]), math.MaxUint16)) //nolint:gosec // bounded
 	case kindEntry:
 		return d.ofEntry(binary.BigEndian.Uint64(whole[1:]))
 	}

@@ -51,6 +51,8 @@ func (p *placing) key(txn *transaction, k *keys, kind byte) ([]byte, error) {
 	case kindEntry:
 		p.seq += 1 + uint64(p.rnd.IntN(3))
 		return k.number(kind, p.seq), txn.arrived(p.seq, at)
+	case kindPack:
+		return k.pack(uint32(dayOf(at)), byte(p.rnd.IntN(2)), p.rnd.Uint64()), nil
 	case kindBlock, kindWaiting:
 		return k.number(kind, p.rnd.Uint64N(1000)), nil
 	}
@@ -58,7 +60,7 @@ func (p *placing) key(txn *transaction, k *keys, kind byte) ([]byte, error) {
 }
 
 var placedKinds = []byte{
-	kindBlock, kindWaiting, kindConversion, kindKnown, kindOfClick, kindEntry, kindBooked, kindTest, kindUnbooked,
+	kindBlock, kindWaiting, kindConversion, kindKnown, kindOfClick, kindEntry, kindBooked, kindTest, kindUnbooked, kindPack,
 }
 
 func (p *placing) write(t *testing.T, n int) {

@@ -43,7 +43,7 @@
 //	r key                            that record was written anew by an erasure, and its
 //	                                 old version may still be on disk, see erase.go
 //	y day(2)                         the mark of a day, empty
-//	y day(2) key                     the records of the kinds c, e, j, u, v, w and x: their
+//	y day(2) key                     the records of the kinds c, e, j, s, u, v, w and x: their
 //	                                 keys behind their day, inverted, see days.go
 //	z ...                            filler, see reclaim.go; never kept
 //

@@ -94,7 +94,7 @@ func (t *transaction) begin(n dayNumber, first uint64) error {
 type record struct {
 	*badger.Item
 	skip int       // what its key has of its day
-	day  dayNumber // of all records, if these are of one click
+	day  dayNumber // of all records, if these are of one
 }
 
 // Key returns the key without its day, good until the iterator moves.
@@ -127,20 +127,28 @@ type walk struct {
 	key    []byte // scratch
 }
 
-// ofClickBytes is how long the keys of a click's records are, at least.
-const ofClickBytes = 16
+// ofOneDay tells whether all keys with the prefix are of one day.
+func ofOneDay(prefix []byte) bool {
+	switch prefix[0] {
+	case kindKnown, kindOfClick:
+		return len(prefix) >= 16 // all of a click
+	case kindPack:
+		return len(prefix) >= 5
+	}
+	return false
+}
 
 // NewIterator returns an iterator over the prefix that the options have. Of what
-// is kept by day that is a kind, or what the keys of one click begin with.
+// is kept by day that is a kind, or what only keys of one day begin with.
 func (t *transaction) NewIterator(o badger.IteratorOptions) *iterator {
 	it := &iterator{reverse: o.Reverse}
 	if len(o.Prefix) > 0 && byDay(o.Prefix[0]) {
 		it.at.skip = dayBytes
-		switch len(o.Prefix) {
-		case 1:
+		switch {
+		case len(o.Prefix) == 1:
 			it.walk = &walk{days: t.days, within: append(make([]byte, dayBytes, dayBytes+1), o.Prefix...)}
 			o.Prefix = []byte{kindByDay}
-		case ofClickBytes:
+		case ofOneDay(o.Prefix):
 			o.Prefix = t.placed(o.Prefix)
 			it.at.day = placedOn(o.Prefix)
 		default:

@@ -64,14 +64,16 @@ http://%s {
 	bind 127.0.0.1
 	reverse_proxy %s {
 		header_up Host {upstream_hostport}
+		lb_try_duration 10s
 	}
 }
 `, outer, inner, inner, s.addr)
 	}
 	loadText := func(text string) {
 		t.Helper()
-		// The proxies name the site that they ask by its own address.
-		data, err := adapt(strings.Replace(text, "reverse_proxy "+inner+"\n", "reverse_proxy "+inner+" {\n header_up Host {upstream_hostport}\n}\n", 1))
+		// The proxies name the site that they ask by its own address, and try
+		// again where a reload resets a connection.
+		data, err := adapt(strings.Replace(text, "reverse_proxy "+inner+"\n", "reverse_proxy "+inner+" {\n header_up Host {upstream_hostport}\n lb_try_duration 10s\n}\n", 1))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -126,13 +126,13 @@ var client = &http.Client{
 
 var impatient = &http.Transport{DisableKeepAlives: true}
 
-// asksAgain sends a request once more whose connection was reset: Caddy does so
-// with a few when it reloads, before it has read anything of them.
+// asksAgain sends a request once more whose connection was reset or closed: Caddy
+// does so with a few when it reloads, before it has read anything of them.
 type asksAgain struct{ once http.RoundTripper }
 
 func (a asksAgain) RoundTrip(req *http.Request) (*http.Response, error) {
 	res, err := a.once.RoundTrip(req)
-	for n := 0; n < 3 && errors.Is(err, syscall.ECONNRESET); n++ {
+	for n := 0; n < 3 && (errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF)); n++ {
 		if req.Body != nil && req.Body != http.NoBody {
 			if req.GetBody == nil {
 				break

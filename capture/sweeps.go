@@ -9,7 +9,7 @@ import (
 
 // Stores are swept every hour, but what has expired is deleted once a day. Each
 // time it costs them the same, whether it is much or little: what is old lies far
-// from what is new, and Badger writes all between anew. The space is given back
+// from what is new, and the embedded store writes much of what is between anew. The space is given back
 // once a day in any case.
 const (
 	sweepEvery  = time.Hour

@@ -84,8 +84,7 @@ func (d *days) of(key []byte) dayNumber {
 	case kindEntry:
 		return d.ofEntry(binary.BigEndian.Uint64(whole[1:]))
 	}
-	ms := int64(binary.BigEndian.Uint64(whole[1:]) ^ 1<<63)           //nolint:gosec // see sortable
-	return dayNumber(min(max(ms/1000/daySeconds, 0), math.MaxUint16)) //nolint:gosec // bounded
+	return dayOf(indexTime(whole[:]))
 }
 
 // ofEntry returns the day of a journal entry by its number.

@@ -16,10 +16,16 @@ import (
 // ends the process, and again at every start. What Badger may still write when
 // we stop writing: four memtables (32 MiB) as tables, the rest of one sparse
 // log (16 MiB), and two compactions of some ten tables each (up to 100 MiB)
-// before the old ones go; and at 100 MB/s 25 MiB come in between two looks.
+// before the old ones go (of large stores see reserveShare); and at 100 MB/s 25 MiB come in between two looks.
 // 256 MiB holds all of it. The gigabytes that are otherwise advised would lock
 // the store out of the disks of small servers.
 const minReserve = 256 << 20
+
+// reserveShare is the part of a large store that is kept free: a fourth. Where
+// postbacks of old clicks come among those of new ones, one compaction writes
+// all conversions in between anew, which was a tenth of a store of a hundred
+// million clicks with a conversion for each hundredth.
+const reserveShare = 4
 
 // guard watches the free space of the store's disk.
 type guard struct {
@@ -51,7 +57,7 @@ func (g *guard) measure() {
 	g.bytes.Store(sum)
 	reserve := g.fixed
 	if reserve == 0 {
-		reserve = max(minReserve, sum/20, 10*memTableSize)
+		reserve = max(minReserve, sum/reserveShare, 10*memTableSize)
 	}
 	g.reserve.Store(reserve)
 }

@@ -74,7 +74,7 @@ func (t *transaction) Set(key, value []byte) error {
 // arrived notes, before a new journal entry is written, that its day has begun.
 func (t *transaction) arrived(seq uint64, at time.Time) error {
 	n := dayOf(at)
-	if last, any := t.days.last(); any && n <= last {
+	if last, began := t.days.last(); began && n <= last {
 		return nil
 	}
 	return t.begin(n, seq)

@@ -295,7 +295,7 @@ func compactBefore(t *testing.T, s *Store, reader uint64) {
 	if err := s.flush(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.compact(); err != nil {
+	if err := s.compact(ctx); err != nil {
 		t.Fatal(err)
 	}
 	s.gate.done(reader)

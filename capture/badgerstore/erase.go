@@ -80,7 +80,9 @@ func (s *Store) Erase(ctx context.Context, ref clickid.Ref) (capture.Erased, err
 	}); err != nil {
 		return r, err
 	}
+	hurry(s.db, 1) // somebody waits
 	err = s.reclaim(ctx, s.now())
+	hurry(s.db, -1)
 	r.Pending = s.deleted.bytes > 0
 	if err != nil && ctx.Err() == nil && s.failed() == nil && !errors.Is(err, capture.ErrClosed) {
 		s.log.Warn("what was erased is still on the disk, until the next sweep",

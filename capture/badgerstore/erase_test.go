@@ -168,7 +168,7 @@ func TestEraseUnderAReader(t *testing.T) {
 	if err := s.flush(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.compact(); err != nil {
+	if err := s.compact(ctx); err != nil {
 		t.Fatal(err)
 	}
 	txn := s.transaction(ts, false)

@@ -8,11 +8,14 @@ import (
 )
 
 // logger hands Badger's log lines to zap. What Badger calls information is of
-// interest only to those who debug it.
-type logger struct{ *zap.SugaredLogger }
+// interest only to those who debug it, and to its compactions.
+type logger struct {
+	*zap.SugaredLogger
+	compactions *compactions
+}
 
 func newLogger(l *zap.Logger) logger {
-	return logger{l.Named("badger").WithOptions(zap.AddCallerSkip(1)).Sugar()}
+	return logger{l.Named("badger").WithOptions(zap.AddCallerSkip(1)).Sugar(), new(compactions)}
 }
 
 func line(format string, args []any) string { return strings.TrimSpace(fmt.Sprintf(format, args...)) }
@@ -20,7 +23,11 @@ func line(format string, args []any) string { return strings.TrimSpace(fmt.Sprin
 func (l logger) Errorf(format string, args ...any)   { l.Error(line(format, args)) }
 func (l logger) Warningf(format string, args ...any) { l.Warn(line(format, args)) }
 func (l logger) Infof(format string, args ...any)    { l.debug(format, args) }
-func (l logger) Debugf(format string, args ...any)   { l.debug(format, args) }
+
+func (l logger) Debugf(format string, args ...any) {
+	l.debug(format, args)
+	l.compactions.built(format, args)
+}
 
 // debug does not write lines that nobody reads.
 func (l logger) debug(format string, args []any) {

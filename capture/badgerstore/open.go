@@ -21,6 +21,10 @@ import (
 // memTableSize also bounds a transaction: Badger takes 15 % of it, 1.2 MiB.
 const memTableSize = 8 << 20
 
+// levelZeroTables is how many tables gather on the first level before Badger
+// merges them: its own default.
+const levelZeroTables = 5
+
 // maxValue is the most that one record may have. Badger would put values from
 // 1 MiB on into its value log, with everything that this entails.
 const maxValue = 768 << 10
@@ -40,6 +44,7 @@ func badgerOptions(dir string, e *Engine) badger.Options {
 	o.MetricsEnabled = false
 	o.MemTableSize = memTableSize
 	o.NumMemtables = 3
+	o.NumLevelZeroTables = levelZeroTables
 	o.NumCompactors = 2
 	o.BlockCacheSize = 32 << 20
 	// Tables of one size on all levels: Badger's own get larger from level to
@@ -82,13 +87,15 @@ func (e *Engine) openDB(h *home) (*badger.DB, *guard, error) {
 		return nil, nil, fmt.Errorf("opening the Badger files in %q: %w", h.dir, err)
 	}
 	var db *badger.DB
+	log := newLogger(e.log())
 	err := e.patiently(context.Background(), func() (err error) {
-		db, err = badger.OpenManaged(badgerOptions(h.dir, e))
+		db, err = badger.OpenManaged(badgerOptions(h.dir, e).WithLogger(log))
 		return openError(h.dir, err)
 	})
 	if err != nil {
 		return nil, nil, err
 	}
+	log.compactions.db.Store(db)
 	return db, g, nil
 }
 

@@ -19,12 +19,13 @@ import (
 //     Badger's lock meanwhile: all reads wait, for up to a second.)
 //  2. Flatten carries everything to the last level, where tombstones and what
 //     they delete meet and vanish. It runs beside reads and writes. Only Close
-//     has to wait for it, some seconds for each GB; a process that cannot wait
-//     may be killed. Flatten leaves level 0 alone while there is no other, so
-//     a store that is that small does get a DropPrefix, of the filler.
+//     has to wait for it, and then it hurries: some seconds for each GB; a
+//     process that cannot wait may be killed. Flatten leaves the first level alone while there is no
+//     other, so in a store that is that small it is filled up with filler,
+//     until Badger compacts it.
 //
 // What the filler costs is 8 MiB of writing to the log, and once more as a
-// table that goes at once.
+// table that goes at once; up to five times that, once in a store's life.
 const (
 	reclaimBytes = 32 << 20       // enough to be worth it, for small stores
 	reclaimShare = 20             // one twentieth of the store is, for large ones
@@ -68,7 +69,7 @@ func (s *Store) reclaim(ctx context.Context, now time.Time) error {
 	if err := s.flush(ctx); err != nil {
 		return err
 	}
-	if err := s.compact(); err != nil {
+	if err := s.compact(ctx); err != nil {
 		return fmt.Errorf("giving back the space of what was deleted: %w", err)
 	}
 	if err := s.forgetRewritten(ctx); err != nil {
@@ -104,21 +105,40 @@ func (d deleted) due(now time.Time, store int64) bool {
 }
 
 // compact carries all tables to the last level.
-func (s *Store) compact() error {
-	small := true
-	for _, l := range s.db.Levels()[1:] {
-		small = small && l.NumTables == 0
-	}
-	if small {
-		// Badger refuses writes meanwhile, so nobody may try.
-		s.mu.Lock()
-		err := s.db.DropPrefix([]byte{kindFiller})
-		s.mu.Unlock()
+func (s *Store) compact(ctx context.Context) error {
+	for s.onlyFirstLevel() {
+		if s.db.Levels()[0].NumTables < levelZeroTables {
+			if err := s.flush(ctx); err != nil {
+				return err
+			}
+			continue
+		}
+		done, err := s.await(ctx, flushPatience, func() bool { return !s.onlyFirstLevel() })
 		if err != nil {
 			return err
 		}
+		if !done {
+			return fmt.Errorf("tables of the first level were not merged within %s", flushPatience)
+		}
 	}
-	return s.db.Flatten(1)
+	// Flatten knows no context, and whoever closes the store waits for it.
+	stop := context.AfterFunc(ctx, func() { hurry(s.db, 1) })
+	err := s.db.Flatten(1)
+	if !stop() {
+		hurry(s.db, -1)
+	}
+	return err
+}
+
+// onlyFirstLevel tells whether there are tables, and none below the first level.
+func (s *Store) onlyFirstLevel() bool {
+	levels := s.db.Levels()
+	for _, l := range levels[1:] {
+		if l.NumTables > 0 {
+			return false
+		}
+	}
+	return levels[0].NumTables > 0
 }
 
 // await asks again and again whether something is so, for a while.

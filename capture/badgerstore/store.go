@@ -119,6 +119,7 @@ const closeLimit = time.Minute
 
 // Close waits for what is under way and closes the store.
 func (s *Store) Close(next uint64) error {
+	hurry(s.db, 1)
 	if !s.gate.close() {
 		return capture.ErrClosed
 	}

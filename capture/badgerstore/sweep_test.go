@@ -195,7 +195,7 @@ func TestReaderDuringSweep(t *testing.T) {
 	if err := s.flush(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.compact(); err != nil {
+	if err := s.compact(ctx); err != nil {
 		t.Fatal(err)
 	}
 	txn := s.transaction(ts, false)

@@ -105,6 +105,19 @@ func (r *BlockReader) ResetFront(data []byte) error {
 	return nil
 }
 
+// FrontLength tells how many bytes of a stored block, from its beginning, are all
+// that ResetFront needs.
+func FrontLength(data []byte) int {
+	if len(data) == 0 {
+		return 0
+	}
+	length, n := binary.Uvarint(data[1:])
+	if n <= 0 || length > uint64(len(data)-1-n) { //nolint:gosec // not negative
+		return len(data)
+	}
+	return 1 + n + int(length) //nolint:gosec // at most the length of data
+}
+
 // reset opens the first part and returns the second.
 func (r *BlockReader) reset(data []byte) (rest []byte, err error) {
 	r.count, r.read, r.run, r.slot, r.err, r.second.ok = 0, 0, 0, 0, nil, false

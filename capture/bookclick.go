@@ -195,6 +195,7 @@ func (p *Postback) quarantineNoClick() {
 		p.quarantineExpired(minted)
 		return
 	}
+	p.parks = true
 	p.quarantine(UnknownClick, fmt.Sprintf(
 		"the click ID is genuine, made at %s, but no click is stored under it; was the store replaced or restored since, "+
 			"or could the click not be stored (the log of that time says so)?", stamp(minted)))

@@ -27,6 +27,11 @@ func Apply(tx Tx, b *Batch) error {
 			return err
 		}
 	}
+	for _, block := range b.Blocks {
+		if err := bookParked(tx, s, block); err != nil {
+			return err
+		}
+	}
 	for cell, c := range s {
 		if c.IsZero() {
 			continue
@@ -156,6 +161,7 @@ func (r *Result) follow(now *Conversion) {
 // resolve takes e out of quarantine, as it was booked by the entry by.
 func (e *Entry) resolve(by *Entry) {
 	e.Resolved, e.Conversion, e.Campaign = by.Seq, by.Conversion, by.Campaign
+	e.Parked = nil
 	e.name(by)
 }
 
@@ -208,11 +214,11 @@ func (e *Entry) waitOn(tx Tx, by *Entry) error {
 	if len(by.Awaits) > 0 {
 		claim = by.Claim // as it can be read today, since nobody will read it again
 	}
-	if named && e.Reason == by.Reason && e.Detail == by.Detail && slices.Equal(e.Awaits, by.Awaits) && sameClaim(e.Claim, claim) {
+	if named && (e.Parked == nil) == (by.Parked == nil) && e.Reason == by.Reason && e.Detail == by.Detail && slices.Equal(e.Awaits, by.Awaits) && sameClaim(e.Claim, claim) {
 		return nil
 	}
 	e.Reason, e.Detail, e.Campaign, e.Notes = by.Reason, by.Detail, by.Campaign, by.Notes
-	e.Awaits, e.Claim = by.Awaits, claim
+	e.Awaits, e.Claim, e.Parked = by.Awaits, claim, by.Parked
 	e.name(by)
 	return tx.PutEntry(e)
 }
@@ -231,7 +237,7 @@ func decide(tx Tx, s sums, p *Postback, claimed uint64) (*Entry, error) {
 	if p.Claim.ReceivedAt.IsZero() {
 		p.Claim.ReceivedAt = p.Time.Truncate(time.Millisecond)
 	}
-	p.Result = Result{}
+	p.Result, p.parks = Result{}, false
 	e := &Entry{
 		Seq: p.Seq, Time: p.Time.Truncate(time.Millisecond), Route: p.Route, Click: p.Ref, HasClick: p.HasRef, Key: p.Key,
 		Claim: p.Claim, Authentic: p.Authentic, Sender: p.Sender, Raw: p.Raw, Notes: p.Notes,
@@ -252,6 +258,9 @@ func decide(tx Tx, s sums, p *Postback, claimed uint64) (*Entry, error) {
 	}
 	e.Outcome, e.Reason, e.Detail = p.Result.Outcome, p.Result.Reason, p.Result.Detail
 	e.Test = p.Result.Test
+	if p.parks {
+		e.Parked = p.park()
+	}
 	p.Result.Entry = e
 	if c := p.Result.Conversion; c != nil {
 		e.Conversion = c.ID
@@ -274,6 +283,7 @@ func ignore(tx Tx, p *Postback, e *Entry) error {
 		e.Campaign, p.Result.Test = sub.conv.Campaign, sub.conv.Test
 	}
 	// Whether the click is known makes no difference.
+	p.parks = false
 	p.Result.Outcome, p.Result.Reason, p.Result.Detail = Ignored, "", p.Ignored
 	return err
 }

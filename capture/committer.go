@@ -30,7 +30,6 @@ const (
 type committer struct {
 	l     *Ledger
 	store Store
-	seq   uint64
 	batch uint64
 	limit int
 	usual int       // requests in a batch, as those before let expect
@@ -44,7 +43,7 @@ type committer struct {
 func newCommitter(l *Ledger, store Store) *committer {
 	pos := store.Position()
 	c := &committer{
-		l: l, store: store, seq: pos.NextSeq, batch: pos.NextBatch, limit: maxBatchRequests,
+		l: l, store: store, batch: pos.NextBatch, limit: maxBatchRequests,
 		started: make(chan struct{}),
 	}
 	c.start = sync.OnceFunc(func() { close(c.started) })
@@ -120,13 +119,13 @@ func (c *committer) write(w load) bool {
 		c.usual, c.last = max(w.requests, c.usual-c.usual/8-1), time.Now()
 		c.limit = maxBatchRequests
 		return true
-	case errors.Is(err, ErrTooLarge) && (c.limit > 1 || len(c.early.list) < waiting) && w.requests > 0:
+	case tooMuch(err) && (c.limit > 1 || len(c.early.list) < waiting) && w.requests > 0:
 		c.limit = max(1, c.limit/4)
 		c.l.queue.putBack(w) // for a smaller batch
 		return true
-	case errors.Is(err, ErrTooLarge) && w.requests > 0:
-		// It would be too large for ever, and hold up all that comes after.
-		c.l.log().Error("giving up what is too large for the store", zap.Int("requests", w.requests), zap.Error(err))
+	case tooMuch(err) && w.requests > 0:
+		// It would be so for ever, and hold up all that comes after.
+		c.l.log().Error("giving up what the store does not take", zap.Int("requests", w.requests), zap.Error(err))
 		c.l.fail(w, err)
 		c.l.lose(w)
 		return true
@@ -148,6 +147,9 @@ func (c *committer) write(w load) bool {
 	return true
 }
 
+// tooMuch tells of an error of a batch of which a part may be taken.
+func tooMuch(err error) bool { return errors.Is(err, ErrTooLarge) || errors.Is(err, ErrRefused) }
+
 // pause waits until it is time to try again.
 func (c *committer) pause() {
 	select {
@@ -164,25 +166,24 @@ func (c *committer) commit(w load) error {
 	}
 	due, after := c.early.due(w.blocks, b.Now)
 	booked := slices.Concat(due, w.postbacks)
-	for i, q := range booked {
-		q.Postback.Seq = c.seq + uint64(i) //nolint:gosec // not negative
+	for _, q := range booked {
+		q.Postback.Seq = 0 // also where a batch before this one came to nothing
 		b.Postbacks = append(b.Postbacks, q.Postback)
 	}
 	start := time.Now()
 	if err := c.send(b); err != nil {
-		if errors.Is(err, ErrTooLarge) {
+		if tooMuch(err) {
 			c.early.forget(due) // what has waited can wait on, rather than cost the click its place
 		}
 		return err
 	}
 	c.batch++
-	c.seq += uint64(len(booked))
 	c.early.forget(slices.Concat(due, after))
 	for _, q := range after {
 		_, _ = c.l.queue.addPostback(q.Postback) // where there is no room, it waits on
 	}
 	for _, q := range w.postbacks {
-		c.early.note(q.Postback, c.l.identity.Epoch)
+		c.early.note(q.Postback, c.l.Identity().Epoch)
 	}
 	c.l.queue.settle(w, true)
 	c.recovered()

@@ -1,5 +1,7 @@
 package capture
 
+import "time"
+
 // Erase blanks what identifies the visitor and tells whether there was
 // anything. What reports count by stays, but for the sub-IDs, which may be any
 // value that the page before knew of the visitor.
@@ -23,6 +25,12 @@ func (c *Conversion) Erase() bool {
 	c.Flags |= FlagErased
 	return true
 }
+
+// ErasedAt blanks an entry that arrived before its click was erased, and tells
+// whether there was anything; a zero time means that it never was. A postback can
+// wait for days on the disk of a node that is cut off, and must not bring back who
+// was erased meanwhile. What arrives later is news, and kept as any other.
+func (e *Entry) ErasedAt(at time.Time) bool { return e.Time.Before(at) && e.Erase() }
 
 // Erase blanks what identifies the visitor and tells whether there was
 // anything. What the postback claimed stays. An entry that waits in quarantine

@@ -10,6 +10,10 @@ type feed struct {
 	mu     sync.Mutex
 	subs   map[chan *Entry]struct{}
 	closed bool
+	// seen are the numbers of what was sent lately, where the journal is looked
+	// at as well; else nil.
+	seen map[uint64]struct{}
+	wake chan struct{} // tells that somebody follows
 }
 
 func (f *feed) subscribe() (<-chan *Entry, func()) {
@@ -24,6 +28,10 @@ func (f *feed) subscribe() (<-chan *Entry, func()) {
 		f.subs = make(map[chan *Entry]struct{})
 	}
 	f.subs[ch] = struct{}{}
+	select {
+	case f.wake <- struct{}{}:
+	default: // nobody looks, or has been told
+	}
 	return ch, func() {
 		f.mu.Lock()
 		defer f.mu.Unlock()
@@ -41,15 +49,25 @@ func (f *feed) publish(batch []*queuedPostback) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	for _, p := range batch {
+		if p.newEntry() {
+			f.send(p.Result.Entry)
+		}
+	}
+}
+
+// send sends an entry to all. The lock is held.
+func (f *feed) send(e *Entry) {
+	if f.seen != nil {
+		if _, sent := f.seen[e.Seq]; sent {
+			return
+		}
+		f.seen[e.Seq] = struct{}{}
+	}
 	for ch := range f.subs {
-		for _, p := range batch {
-			if !p.newEntry() {
-				continue
-			}
-			select {
-			case ch <- p.Result.Entry:
-			default: // too slow: it misses this one
-			}
+		select {
+		case ch <- e:
+		default: // too slow: it misses this one
 		}
 	}
 }

@@ -20,8 +20,8 @@ import (
 // commit). It outlives configurations; what it takes from them is attached and
 // detached. All methods are safe for concurrent use.
 type Ledger struct {
-	engine   Engine
-	identity Identity
+	engine   atomic.Pointer[Engine]
+	identity atomic.Pointer[Identity]
 	now      func() time.Time
 
 	queue  queue
@@ -29,6 +29,8 @@ type Ledger struct {
 	ctx    context.Context // ends when the ledger is to stop
 	cancel context.CancelFunc
 	work   sync.WaitGroup
+
+	useMu sync.Mutex // held by Use
 
 	attachMu    sync.Mutex
 	attachments []*Attachment
@@ -51,6 +53,9 @@ type Attachment struct {
 	// that is on disk, in their order. The committer calls it, so it must not
 	// wait, and what it is given may change when it has returned.
 	Booked func(*Result)
+	// Identified, if set, is told when the ledger's identity is no longer a
+	// stand-in for the store's own.
+	Identified func()
 }
 
 // Options are the knobs of a ledger that tests turn.
@@ -76,10 +81,10 @@ func (l *Ledger) setState(s *ledgerState) {
 func (l *Ledger) log() *zap.Logger { return l.current.Load().Logger }
 
 // Key names the store.
-func (l *Ledger) Key() string { return l.engine.Key() }
+func (l *Ledger) Key() string { return (*l.engine.Load()).Key() }
 
 // Identity returns the store's identity.
-func (l *Ledger) Identity() Identity { return l.identity }
+func (l *Ledger) Identity() Identity { return *l.identity.Load() }
 
 // Attach makes a configuration's logger and retention current. The returned
 // function undoes it: the newest attachment that is left becomes current.
@@ -151,7 +156,7 @@ type Ticket struct{ b *queuedBlock }
 // The click must not be changed afterwards.
 func (l *Ledger) Record(c *Click) Ticket {
 	c.Time = c.Time.Truncate(time.Millisecond)
-	b := l.queue.add(c, l.identity.Epoch)
+	b := l.queue.add(c, l.identity.Load().Epoch)
 	if b == nil {
 		l.lost.Add(1)
 	}
@@ -160,7 +165,7 @@ func (l *Ledger) Record(c *Click) Ticket {
 
 // Reserve returns a Ref for a click that may never come to be recorded.
 func (l *Ledger) Reserve(at time.Time) clickid.Ref {
-	return l.queue.reserve(at, l.identity.Epoch)
+	return l.queue.reserve(at, l.identity.Load().Epoch)
 }
 
 // Wait waits until the click of t is on disk, but no longer than limit, and
@@ -233,8 +238,8 @@ func (l *Ledger) Book(ctx context.Context, p *Postback) error {
 
 // Health is the state of a ledger.
 type Health struct {
-	// State is "ok", "degraded" (nothing is written now, it will go on by
-	// itself) or "stopped" (a restart is needed); Why says more.
+	// State is "ok", "degraded" (nothing is written now, and it will go on by
+	// itself, or there is something that a person has to see to) or "stopped" (a restart is needed); Why says more.
 	State string
 	Why   string
 	Since time.Time
@@ -261,6 +266,9 @@ func (l *Ledger) Health() Health {
 		h.Store = s.store.Status()
 		if h.Why == "" && !h.Store.Writable {
 			h.Why = h.Store.Why
+		}
+		if h.Why == "" {
+			h.Why = h.Store.Alarm
 		}
 	}
 	switch {

@@ -20,7 +20,12 @@ const reopenEvery = time.Second
 // go down with its tracking, so there is a ledger without a store, too:
 //
 // Where the disk is too full to open the store, visitors are redirected, their
-// clicks wait in memory, and the ledger tries again by itself.
+// clicks wait in memory, and the ledger tries again by itself. So it is where a
+// shared store cannot be reached and nothing on this machine can stand in for it.
+//
+// A node that a shared store never gave a number has to wait for that one: until
+// it can be reached, visitors are redirected with IDs that are valid and name
+// nothing.
 //
 // Where the store is damaged, the ledger is stopped: visitors are redirected
 // with IDs that are valid but name no place in a store, so that none can ever
@@ -32,29 +37,38 @@ func OpenLedger(ctx context.Context, engine Engine, first *Attachment, o Options
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	l := &Ledger{engine: engine, now: o.Now}
+	l := &Ledger{now: o.Now}
+	l.engine.Store(&engine)
+	l.identity.Store(new(Identity))
 	l.queue.init()
+	l.feed.wake = make(chan struct{}, 1)
 	l.current.Store(first)
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 
 	// The identity comes second: opening a store mends it where that is possible.
 	store, err := engine.Open(ctx)
 	if err == nil || closedStart(err) {
-		err = l.identify(err)
+		err = l.identify(engine, err)
 	}
 	switch {
 	case err == nil:
 		l.opened(ctx, store)
-	case l.identity.Secret == nil:
+	case l.Identity().Secret == nil:
 		l.cancel()
 		if store != nil {
 			_ = store.Close(0)
 		}
 		return nil, fmt.Errorf("opening the store %s: %w", engine.Key(), err)
-	case errors.Is(err, ErrNoSpace) && !l.identity.StandIn:
+	case errors.Is(err, ErrUnavailable) && l.Identity().StandIn:
 		l.setState(&ledgerState{why: err.Error()})
-		if l.identity.NextBlock > 0 {
-			l.queue.start(Position{NextBlock: l.identity.NextBlock})
+		first.Logger.Error("the store cannot be reached, and this machine has never been part of it: the site serves on and visitors are redirected, "+
+			"but their clicks are lost and postbacks get 503, until it can be; it is tried again and again",
+			zap.String("store", engine.Key()), zap.Error(err))
+		l.work.Go(l.reopen)
+	case passing(err) && !l.Identity().StandIn:
+		l.setState(&ledgerState{why: err.Error()})
+		if next := l.Identity().NextBlock; next > 0 {
+			l.queue.start(Position{NextBlock: next})
 		}
 		first.Logger.Error("the store cannot be opened: redirects go on, clicks wait in memory, postbacks get 503",
 			zap.String("store", engine.Key()), zap.Error(err))
@@ -66,16 +80,19 @@ func OpenLedger(ctx context.Context, engine Engine, first *Attachment, o Options
 }
 
 // closedStart tells whether a ledger starts without its store because of err.
-func closedStart(err error) bool { return errors.Is(err, ErrNoSpace) || errors.Is(err, ErrDamaged) }
+func closedStart(err error) bool { return passing(err) || errors.Is(err, ErrDamaged) }
+
+// passing tells of an error that may go away by itself.
+func passing(err error) bool { return errors.Is(err, ErrNoSpace) || errors.Is(err, ErrUnavailable) }
 
 // identify sets the ledger's identity, unless there is no reason to go on
 // without knowing it. closed is why the store is not open, if it is not, and is
 // returned with what there is to add.
-func (l *Ledger) identify(closed error) error {
-	identity, err := l.engine.Identity()
+func (l *Ledger) identify(engine Engine, closed error) error {
+	identity, err := engine.Identity()
 	switch {
 	case err == nil:
-		l.identity = identity
+		l.identity.Store(&identity)
 		return closed
 	case closed == nil, !closedStart(err) && !errors.Is(closed, ErrDamaged):
 		return err
@@ -87,7 +104,7 @@ func (l *Ledger) identify(closed error) error {
 	if failed != nil {
 		return failed
 	}
-	l.identity = Identity{Secret: secret, StandIn: true}
+	l.identity.Store(&Identity{Secret: secret, StandIn: true})
 	return fmt.Errorf("%w; moreover its click ID key cannot be read (%w): click IDs that are minted until this is mended "+
 		"will not be recognised, unless the configuration has a click_id_key", closed, err)
 }
@@ -97,7 +114,7 @@ func (l *Ledger) neverOpen(err error) {
 	l.giveUp(nil, load{}, err)
 	l.log().Error("the store cannot be opened: the site serves on and visitors are redirected, but their clicks are lost "+
 		"and postbacks get 503, until the cause is mended and Caddy restarted",
-		zap.String("store", l.engine.Key()), zap.Error(err))
+		zap.String("store", l.Key()), zap.Error(err))
 }
 
 // opened puts the store to use. It waits for the first lease, so that the
@@ -106,6 +123,12 @@ func (l *Ledger) opened(ctx context.Context, store Store) {
 	l.queue.start(store.Position())
 	l.setState(&ledgerState{store: store})
 	c := newCommitter(l, store)
+	if s, ok := store.(interface{ Later(func([]*Postback)) }); ok {
+		s.Later(l.decidedLater)
+	}
+	if s, ok := store.(interface{ OthersWrite() bool }); ok && s.OthersWrite() {
+		l.work.Go(func() { l.followOthers(store) })
+	}
 	l.work.Go(c.loop)
 	l.work.Go(func() { l.sweepLoop(store) })
 	select {
@@ -114,8 +137,23 @@ func (l *Ledger) opened(ctx context.Context, store Store) {
 	}
 }
 
-// reopen tries until the store opens, the ledger stops, or the cause is no
-// longer want of space.
+// decidedLater is told of postbacks that were accepted and are decided now. There
+// is no batch of the committer's own that is decided at the same time.
+func (l *Ledger) decidedLater(list []*Postback) {
+	booked := l.current.Load().Booked
+	var queued []*queuedPostback
+	for _, p := range list {
+		q := &queuedPostback{Postback: p}
+		queued = append(queued, q)
+		if booked != nil && q.newEntry() {
+			booked(&p.Result)
+		}
+	}
+	l.feed.publish(queued)
+}
+
+// reopen tries until the store opens, the ledger stops, or the cause is none
+// that passes by itself.
 func (l *Ledger) reopen() {
 	tick := time.NewTicker(reopenEvery)
 	defer tick.Stop()
@@ -125,18 +163,72 @@ func (l *Ledger) reopen() {
 			return
 		case <-tick.C:
 		}
-		store, err := l.engine.Open(l.ctx)
+		engine := *l.engine.Load()
+		store, err := engine.Open(l.ctx)
+		if err == nil {
+			if err = l.identifyLater(engine); err != nil {
+				_ = store.Close(0)
+			}
+		}
 		switch {
 		case err != nil && l.ctx.Err() != nil:
 			return
 		case err == nil:
-			l.log().Info("the store is open again", zap.String("store", l.engine.Key()))
-			l.opened(l.ctx, store)
-			return
-		case errors.Is(err, ErrNoSpace):
+			if l.openedLater(engine, store) {
+				return
+			}
+		case passing(err):
+			l.stillClosed(err)
 		default:
 			l.neverOpen(err)
 			return
 		}
 	}
+}
+
+// openedLater puts a store to use, unless it is to be reached in another way by
+// now.
+func (l *Ledger) openedLater(engine Engine, store Store) bool {
+	l.useMu.Lock()
+	defer l.useMu.Unlock()
+	if *l.engine.Load() != engine {
+		_ = store.Close(0)
+		return false
+	}
+	l.log().Info("the store is open again", zap.String("store", l.Key()))
+	l.opened(l.ctx, store)
+	return true
+}
+
+// stillClosed says why the store is not open, where that has changed.
+func (l *Ledger) stillClosed(err error) {
+	before := l.state.Load()
+	if before.why == err.Error() {
+		return
+	}
+	if errors.Is(err, ErrDenied) {
+		l.log().Error("the store still cannot be opened", zap.String("store", l.Key()), zap.Error(err))
+	}
+	l.state.Store(&ledgerState{why: err.Error(), since: before.since})
+}
+
+// identifyLater puts the store's own identity in the place of a stand-in. IDs
+// that were minted before name nothing in the store, and go on doing so.
+func (l *Ledger) identifyLater(engine Engine) error {
+	if !l.Identity().StandIn {
+		return nil
+	}
+	identity, err := engine.Identity()
+	if err != nil {
+		return err
+	}
+	l.identity.Store(&identity)
+	l.attachMu.Lock()
+	defer l.attachMu.Unlock()
+	for _, a := range l.attachments {
+		if a.Identified != nil {
+			a.Identified()
+		}
+	}
+	return nil
 }

@@ -19,12 +19,15 @@ const (
 	Ignored Outcome = "ignored"
 	// Rejected: refused; nothing is on disk.
 	Rejected Outcome = "rejected"
+	// Accepted: on this machine's disk, to be decided when the shared store is
+	// back.
+	Accepted Outcome = "accepted"
 	// Unavailable: the store cannot take it now; the sender is to try again.
 	Unavailable Outcome = "unavailable"
 )
 
 // Outcomes lists all outcomes, for filters and messages.
-var Outcomes = []Outcome{Recorded, Updated, Duplicate, Quarantined, Ignored, Rejected, Unavailable}
+var Outcomes = []Outcome{Recorded, Updated, Duplicate, Quarantined, Ignored, Rejected, Accepted, Unavailable}
 
 // Booked tells whether the postback is in the ledger.
 func (o Outcome) Booked() bool { return o == Recorded || o == Updated || o == Duplicate }

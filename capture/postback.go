@@ -10,7 +10,8 @@ import (
 
 // Postback is one authentic postback on its way into the ledger.
 type Postback struct {
-	// Seq is its number in the journal, given by the committer.
+	// Seq is its number in the journal, given by the store when it commits; zero
+	// until then.
 	Seq   uint64
 	Time  time.Time
 	Route string
@@ -73,6 +74,9 @@ type Postback struct {
 	// sold are the transactions that lead to the postback's conversion since
 	// it was decided.
 	sold []TxKey
+
+	// parks: its click may still come.
+	parks bool
 
 	// What Booked remembers, and where.
 	proofs []signature.Proof

@@ -132,6 +132,9 @@ type Entry struct {
 	// Awaits are the transaction IDs that it was to find its conversion by. As
 	// soon as one leads to a conversion, the entry is booked.
 	Awaits []string `cbor:"20,keyasint,omitempty"`
+	// Parked is set while the entry waits for its click, which may be on its way
+	// from another node: it is booked when the click comes.
+	Parked *Parked `cbor:"21,keyasint,omitempty"`
 }
 
 // Waiting tells whether the entry still waits in quarantine.

@@ -2,6 +2,7 @@ package capture
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"time"
 
@@ -76,6 +77,27 @@ func (r *Rules) Campaign(name string) CampaignRules {
 		c.Window = r.Retain.Clicks
 	}
 	return c
+}
+
+// same tells whether both say the same.
+func (r *Rules) same(o *Rules) bool {
+	return r.Retain == o.Retain && r.Window == o.Window && maps.EqualFunc(r.Campaigns, o.Campaigns, func(a, b CampaignRules) bool {
+		return a.Window == b.Window && a.Payout.Equal(b.Payout) && a.Dedup == b.Dedup
+	})
+}
+
+// only returns the rules as far as a route needs them that takes clicks of one
+// campaign; "" is a route that takes those of all.
+func (r *Rules) only(campaign string) *Rules {
+	if campaign == "" {
+		return r
+	}
+	one := *r
+	one.Campaigns = nil
+	if c, ok := r.Campaigns[campaign]; ok {
+		one.Campaigns = map[string]CampaignRules{campaign: c}
+	}
+	return &one
 }
 
 // ClickExpired tells whether a click of that time is no longer kept.

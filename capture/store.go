@@ -53,9 +53,13 @@ type Position struct {
 	NextBlock uint64
 	// NextSeq is the number of the next journal entry.
 	NextSeq uint64
-	// NextBatch is the number of the next batch.
+	// NextBatch is the number of the next batch. It is [BatchJump] further where
+	// another process may have counted batches in the place of this one.
 	NextBatch uint64
 }
+
+// BatchJump is more batches than there ever are between two openings.
+const BatchJump = 1 << 32
 
 // Batch is what one commit makes durable, all of it or nothing.
 type Batch struct {
@@ -69,9 +73,23 @@ type Batch struct {
 	Lease uint64
 	// Blocks are the clicks, in order.
 	Blocks []*Block
-	// Postbacks are decided in order, after the clicks; each has its Seq and
-	// gets its Result.
+	// Postbacks are decided in order, after the clicks; each gets its Result,
+	// and its Seq if that is zero: Commit numbers the journal's entries, as
+	// only the store knows which numbers other nodes have given out. A batch
+	// that is sent again keeps its numbers.
 	Postbacks []*Postback
+}
+
+// NumberEntries gives those postbacks that have no number yet the next ones, and
+// returns the one after all of them. It is for stores that count by themselves.
+func (b *Batch) NumberEntries(next uint64) uint64 {
+	for _, p := range b.Postbacks {
+		if p.Seq == 0 {
+			p.Seq = next
+		}
+		next = max(next, p.Seq+1)
+	}
+	return next
 }
 
 // Block is the clicks that were packed together. Number is unique for ever;
@@ -109,7 +127,9 @@ type Store interface {
 	// time and money stay, and with them all sums; transaction IDs stay, for
 	// they name a sale, by which a refund still finds its conversion. Entries
 	// that wait for a click without one, but have a transaction of its
-	// conversions, are erased as well. What is erased is gone from the disk when Erase
+	// conversions, are erased as well. So is what arrived before, by the batches' times,
+	// and is committed after it, as by [Entry.ErasedAt]; a store that nobody shares may forget
+	// that when it is closed. What is erased is gone from the disk when Erase
 	// returns, or with the next Sweep if it says so. ErrNotFound if nothing
 	// is known of the click.
 	Erase(ctx context.Context, ref clickid.Ref) (Erased, error)
@@ -273,6 +293,42 @@ type StoreStatus struct {
 	// Quarantine counts by reason what waits in quarantine, test data left
 	// out.
 	Quarantine map[Reason]int64
+	// Alarm, if not empty, says what a person has to see to although the store
+	// takes writes.
+	Alarm string
+	// Spool is nil unless the store is a shared one with a spool.
+	Spool *SpoolStatus
+}
+
+// SpoolState says where a shared store's clicks and postbacks go.
+type SpoolState string
+
+// The states of a spool.
+const (
+	// SpoolShared: they go to the shared store, and nothing waits.
+	SpoolShared SpoolState = "shared"
+	// SpoolSpooling: the shared store cannot be reached, so they go to the disk
+	// of this machine.
+	SpoolSpooling SpoolState = "spooling"
+	// SpoolDraining: the shared store is back. They go behind what waits, which
+	// is sent in order.
+	SpoolDraining SpoolState = "draining"
+)
+
+// SpoolStatus is what waits on this machine for the shared store.
+type SpoolStatus struct {
+	State SpoolState
+	// Why says in words what keeps it from being shared.
+	Why   string
+	Since time.Time
+	// Clicks, Postbacks and Bytes wait; Oldest is when the first of them came.
+	Clicks, Postbacks int
+	Bytes             int64
+	Oldest            time.Time
+	// RefusedClicks and RefusedPostbacks were set aside, as the shared store
+	// refuses them. RefusedWhy is its last reason, RefusedDir where they are.
+	RefusedClicks, RefusedPostbacks int
+	RefusedWhy, RefusedDir          string
 }
 
 // Tx is a store's transaction as [Apply] sees it. What was put is seen by the
@@ -313,7 +369,8 @@ type Tx interface {
 	// postback of some routes, so it has to cost nothing worth mentioning where
 	// there are none.
 	Awaiting(key TxKey, limit int) ([]*Entry, error)
-	// PutEntry stores or replaces a journal entry.
+	// PutEntry stores or replaces a journal entry, and blanks it where
+	// [Entry.ErasedAt] does.
 	PutEntry(e *Entry) error
 }
 

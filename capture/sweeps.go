@@ -46,7 +46,8 @@ func (l *Ledger) sweepLoop(store Store) {
 		keep := deleted.due(now, l.current.Load().Retain)
 		n, err := store.Sweep(l.ctx, now, keep)
 		switch {
-		case err != nil && l.ctx.Err() == nil && !errors.Is(err, ErrNoSpace):
+		case errors.Is(err, ErrNoSpace), errors.Is(err, ErrUnavailable): // which is said where it is noticed
+		case err != nil && l.ctx.Err() == nil:
 			l.log().Error("deleting expired records", zap.Error(err))
 		case n != SweepResult{}:
 			l.log().Info("expired records deleted", zap.Int("click_blocks", n.Blocks),

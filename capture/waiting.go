@@ -9,7 +9,8 @@ import "slices"
 // conversion, in the same write. So the order of arrival makes no difference.
 
 // AwaitedKeys are the transactions that the entry awaits: one that leads to a
-// conversion takes it out of quarantine. There are none unless it waits.
+// conversion takes it out of quarantine. A parked one awaits the block of its
+// click in the same way. There are none unless it waits.
 func (e *Entry) AwaitedKeys() []TxKey {
 	if !e.Waiting() {
 		return nil
@@ -19,6 +20,9 @@ func (e *Entry) AwaitedKeys() []TxKey {
 		if key := NewTxKey(e.Raw.Host, e.Route, txid); !slices.Contains(keys, key) {
 			keys = append(keys, key)
 		}
+	}
+	if e.Parked != nil && e.HasClick {
+		keys = append(keys, clickKeyOf(e.Click))
 	}
 	return keys
 }

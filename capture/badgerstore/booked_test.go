@@ -272,6 +272,7 @@ func TestEraseAfterAnUpdate(t *testing.T) {
 func crowded(t *testing.T) (e *Engine, s *Store, c *capture.Click, ts uint64) {
 	t.Helper()
 	e = newEngine(t)
+	e.noSync = true // a commit for each of many clicks
 	s = openStore(t, e)
 	w := newWriter(t, s)
 	c = click(day, "spring")

@@ -13,21 +13,24 @@ import (
 // the marker of each quarter that it has clicks of. Where these were swept
 // already, it has at least to be in that of another one, with which it goes.
 func (c *check) blocks() error {
-	all, err := c.s.spansOf(c.ctx, c.txn, 0, math.MaxUint32)
-	if err != nil {
+	b := blockCheck{check: c, spans: make(map[markerOf]span)}
+	var err error
+	if b.all, err = c.s.spansByEpoch(c.ctx, c.txn); err != nil {
 		return err
 	}
-	b := blockCheck{check: c, all: all, spans: make(map[uint32]span)}
 	if err := c.each(kindBlock, func(item *record) error {
 		number := keyNumber(item.Key())
-		b.numbered(number)
+		if b.guest = keyGuest(item.Key()); b.guest == 0 {
+			b.numbered(number)
+		}
 		if err := item.Value(func(v []byte) error { return b.one(number, v) }); err != nil {
-			return fmt.Errorf("click block %d: %w", number, err)
+			return fmt.Errorf("click block %s: %w", blockName(item.Key()), err)
 		}
 		return nil
 	}); err != nil {
 		return err
 	}
+	b.guest = 0
 	return c.each(kindMerged, func(item *record) error {
 		group := keyNumber(item.Key())
 		if err := item.Value(func(v []byte) error { return b.group(group, v) }); err != nil {
@@ -41,8 +44,9 @@ type blockCheck struct {
 	*check
 	reader capture.BlockReader
 	click  capture.Click
-	all    []span          // of all markers, joined
-	spans  map[uint32]span // markers read last
+	all    map[uint16][]span // of all markers, joined
+	spans  map[markerOf]span // markers read last
+	guest  uint16            // the epoch of the block that is looked at, if not our own
 }
 
 // numbered checks the number of a block.
@@ -95,6 +99,9 @@ func (b *blockCheck) group(group uint64, record []byte) error {
 func (b *blockCheck) clicks() error {
 	for b.reader.Next(&b.click) {
 		b.result.Clicks++
+		if b.guest != 0 && b.click.Ref.Epoch != b.guest {
+			return fmt.Errorf("its clicks are of epoch %d", b.click.Ref.Epoch)
+		}
 		if err := b.marked(b.click.Ref.Block, capture.QuarterOf(b.click.Time)); err != nil {
 			return err
 		}
@@ -104,8 +111,9 @@ func (b *blockCheck) clicks() error {
 
 // found checks that a marker leads to a block.
 func (b *blockCheck) found(number uint64) error {
-	i := sort.Search(len(b.all), func(i int) bool { return b.all[i].last >= number })
-	if i == len(b.all) || b.all[i].first > number {
+	all := b.all[b.guest]
+	i := sort.Search(len(all), func(i int) bool { return all[i].last >= number })
+	if i == len(all) || all[i].first > number {
 		return errors.New("it is in no marker, so no report finds it and no sweep deletes it")
 	}
 	return nil
@@ -113,12 +121,13 @@ func (b *blockCheck) found(number uint64) error {
 
 // marked checks that the marker of a quarter covers a block.
 func (b *blockCheck) marked(number uint64, quarter uint32) error {
-	sp, ok := b.spans[quarter]
+	m := markerOf{quarter, b.guest}
+	sp, ok := b.spans[m]
 	if !ok {
 		if len(b.spans) > spansMax {
 			clear(b.spans)
 		}
-		data, err := getCopy(b.txn, b.keys.quarter(quarter))
+		data, err := getCopy(b.txn, b.keys.marker(m))
 		switch {
 		case err != nil:
 			return err
@@ -131,7 +140,7 @@ func (b *blockCheck) marked(number uint64, quarter uint32) error {
 				return err
 			}
 		}
-		b.spans[quarter] = sp
+		b.spans[m] = sp
 	}
 	if number < sp.first || number > sp.last {
 		return fmt.Errorf("the marker of %s, of which it has clicks, covers only blocks %d to %d",

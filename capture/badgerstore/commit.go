@@ -31,6 +31,7 @@ func (s *Store) Commit(ctx context.Context, b *capture.Batch) error {
 	if err := s.guard.check(); err != nil {
 		return err
 	}
+	b.NumberEntries(s.state.seq)
 	t := newTx(s)
 	defer t.txn.Discard()
 	if err := t.apply(b); err != nil {

@@ -15,11 +15,15 @@
 //	m w                              up to when clicks and conversions were swept
 //	m f                              how far cells were folded into packs, see fold.go
 //	m g                              how far blocks were merged, see merge.go
+//	m n                              who else gave out click IDs of which there are clicks, see guests.go
+//	m c                              how far a copy goes that is not complete, see copytarget.go
 //	a group(8)                       those of some of the 64 blocks whose numbers begin
 //	                                 with that, merged, see capture.EncodeBlocks
 //	b block(8)                       the clicks of one block, see capture.EncodeBlock
+//	b block(8) epoch(2)              the same for a block of another epoch, see guests.go
 //	d day(2)                         uvarint: the first journal entry of that day, or 0
 //	t quarter(4)                     uvarints: least and greatest block with clicks of it
+//	t quarter(4) epoch(2)            the same of another epoch
 //	c conversion(16)                 a conversion
 //	x epoch(2) block(8) slot(1)
 //	  second(4) conversion(16)       a conversion of a click: 1 byte dedup, and

@@ -90,6 +90,9 @@ func canonical(dir string) string {
 func (e *Engine) Identity() (capture.Identity, error) {
 	// The file is whole whenever it is there, so reading needs no lock, and
 	// works beside the open store.
+	if err := finished(canonical(e.Dir)); err != nil {
+		return capture.Identity{}, err
+	}
 	id, err := readIdentity(canonical(e.Dir))
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, capture.ErrDamaged) {
 		id, err = e.makeIdentity()
@@ -140,6 +143,10 @@ func (e *Engine) makeIdentity() (identityFile, error) {
 func (e *Engine) Open(ctx context.Context) (capture.Store, error) {
 	h, err := e.claim(ctx)
 	if err != nil {
+		return nil, err
+	}
+	if err := finished(h.dir); err != nil {
+		h.release()
 		return nil, err
 	}
 	s, err := e.openSafely(ctx, h)

@@ -48,7 +48,7 @@ func (s *Store) Erase(ctx context.Context, ref clickid.Ref) (capture.Erased, err
 	if len(s.erased) >= erasedMax {
 		clear(s.erased)
 	}
-	s.erased[ref] = struct{}{}
+	s.erased[ref] = s.now()
 	s.mu.Unlock()
 
 	found, err := s.findErasable(ctx, ref)

@@ -51,11 +51,10 @@ func visit(w *writer, at time.Time) (*capture.Click, []*capture.Postback) {
 
 func findTraces(t *testing.T, dir string) (where []string) {
 	t.Helper()
-	for _, text := range traces {
-		if name := findText(t, dir, text); name != "" {
-			where = append(where, text+" in "+name)
-		}
+	for text, name := range findTexts(t, dir, traces...) {
+		where = append(where, text+" in "+name)
 	}
+	slices.Sort(where)
 	return where
 }
 
@@ -213,6 +212,7 @@ func TestEraseInterrupted(t *testing.T) {
 	t.Parallel()
 	for n := 0; ; n++ {
 		e := newEngine(t)
+		e.noSync = true
 		s := openStore(t, e)
 		c, _ := visit(newWriter(t, s), day)
 		writes := 0

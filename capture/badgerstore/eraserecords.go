@@ -30,7 +30,9 @@ func (d *eraser) replaceNow(key, value []byte) error {
 }
 
 func (d *eraser) eraseClick(ref clickid.Ref) (bool, error) {
-	for _, key := range [][]byte{d.keys.number(kindBlock, ref.Block), d.keys.merged(ref.Block)} {
+	for _, key := range [][]byte{
+		d.keys.number(kindBlock, ref.Block), d.keys.merged(ref.Block), d.keys.guestBlock(ref.Epoch, ref.Block),
+	} {
 		data, err := getCopy(d.txn, key)
 		if err != nil {
 			return false, err

@@ -258,7 +258,7 @@ func restoreFixture(t *testing.T, e *Engine) {
 func dumpStore(t *testing.T, s *Store) []byte {
 	t.Helper()
 	all := make(map[string][]any)
-	add := func(kind string, v any) {
+	eachRecord(t, s, func(kind string, v any) {
 		data, err := json.Marshal(v)
 		if err != nil {
 			t.Fatal(err)
@@ -268,7 +268,17 @@ func dumpStore(t *testing.T, s *Store) []byte {
 			t.Fatal(err)
 		}
 		all[kind] = append(all[kind], prune(plain))
+	})
+	data, err := json.MarshalIndent(all, "", " ")
+	if err != nil {
+		t.Fatal(err)
 	}
+	return append(data, '\n')
+}
+
+// eachRecord calls do with all that can be read from a store.
+func eachRecord(t *testing.T, s *Store, do func(kind string, v any)) {
+	t.Helper()
 	seen := make(map[clickid.Ref]bool)
 	unbooked := func(c *capture.Click) {
 		if seen[c.Ref] {
@@ -280,12 +290,12 @@ func dumpStore(t *testing.T, s *Store) []byte {
 			if err != nil {
 				t.Fatal(err)
 			}
-			add("conversions of clicks", conv)
+			do("conversions of clicks", conv)
 		}
 	}
 	for _, test := range []bool{false, true} {
 		err := s.Clicks(ctx, capture.ClickQuery{Test: test}, func(c *capture.Click) bool {
-			add("clicks", c)
+			do("clicks", c)
 			unbooked(c)
 			return true
 		})
@@ -293,24 +303,19 @@ func dumpStore(t *testing.T, s *Store) []byte {
 			t.Fatal(err)
 		}
 		for _, c := range conversions(t, s, capture.ConversionQuery{Test: test}) {
-			add("listed", c.ID.String())
+			do("listed", c.ID.String())
 		}
 	}
-	if err := s.Journal(ctx, capture.JournalQuery{}, func(e *capture.Entry) bool { add("journal", e); return true }); err != nil {
+	if err := s.Journal(ctx, capture.JournalQuery{}, func(e *capture.Entry) bool { do("journal", e); return true }); err != nil {
 		t.Fatal(err)
 	}
 	for _, seq := range journal(t, s, capture.JournalQuery{Open: true}) {
-		add("quarantine", seq)
+		do("quarantine", seq)
 	}
-	add("report", report(t, s, attribution.Query{
+	do("report", report(t, s, attribution.Query{
 		By: []string{"campaign", "source", "destination", "event", "hour"}, From: day.Add(-1000 * time.Hour * 24), To: day.Add(1000 * time.Hour),
 	}))
-	add("quarantine counted", s.Status().Quarantine)
-	data, err := json.MarshalIndent(all, "", " ")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return append(data, '\n')
+	do("quarantine counted", s.Status().Quarantine)
 }
 
 func knownOf(t *testing.T, s *Store, ref clickid.Ref) []capture.Known {

@@ -24,7 +24,7 @@ var day = time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
 func newEngine(t testing.TB) *Engine {
 	t.Helper()
 	e := New(filepath.Join(t.TempDir(), "store"), zap.NewNop())
-	e.patience = 100 * time.Millisecond
+	e.patience = 500 * time.Millisecond // a process that a test beside starts has the lock open for a moment
 	return e
 }
 

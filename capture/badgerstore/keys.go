@@ -42,6 +42,8 @@ var (
 	keySwept    = []byte("mw")
 	keyFold     = []byte("mf")
 	keyMerged   = []byte("mg")
+	keyNodes    = []byte("mn")
+	keyCopied   = []byte("mc")
 )
 
 // keys makes keys in few pieces of memory: Badger holds on to them until the
@@ -71,6 +73,21 @@ func (k *keys) merged(block uint64) []byte { return k.number(kindMerged, groupOf
 
 func (k *keys) quarter(q uint32) []byte {
 	return binary.BigEndian.AppendUint32(append(k.room(5), kindQuarter), q)
+}
+
+// guestBlock is the key of a block of another epoch than the store's own.
+func (k *keys) guestBlock(epoch uint16, number uint64) []byte {
+	b := binary.BigEndian.AppendUint64(append(k.room(11), kindBlock), number)
+	return binary.BigEndian.AppendUint16(b, epoch)
+}
+
+// marker is the key of a marker.
+func (k *keys) marker(m markerOf) []byte {
+	if m.guest == 0 {
+		return k.quarter(m.quarter)
+	}
+	b := binary.BigEndian.AppendUint32(append(k.room(7), kindQuarter), m.quarter)
+	return binary.BigEndian.AppendUint16(b, m.guest)
 }
 
 func (k *keys) conversion(id attribution.ConversionID) []byte {

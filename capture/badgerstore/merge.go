@@ -138,6 +138,7 @@ func (m *merger) find(txn *transaction) error {
 	p := pace{ctx: m.ctx, closing: m.s.gate.closing}
 	blocks, size := 0, 0
 	it.Seek(m.keys.number(kindBlock, m.next<<groupBits))
+	skipGuests(it)
 	for looked := 0; it.Valid(); looked++ {
 		if m.more = blocks >= m.step || size > rewriteBytes || looked == mergeLook; m.more {
 			return nil
@@ -182,7 +183,7 @@ type looseGroup struct {
 // read reads the group at which the iterator is, and moves it behind.
 func (g *looseGroup) read(it *iterator, k *keys) error {
 	var r capture.BlockReader
-	for size := 0; it.Valid(); it.Next() {
+	for size := 0; it.Valid(); nextOwn(it) {
 		item := it.Item()
 		number := keyNumber(item.Key())
 		if groupOf(number) != g.number {
@@ -199,6 +200,7 @@ func (g *looseGroup) read(it *iterator, k *keys) error {
 		size += len(record)
 		if g.full = damaged || g.clicks > capture.MergedClicks || size > groupBytes; g.full {
 			it.Seek(k.number(kindBlock, (g.number+1)<<groupBits))
+			skipGuests(it)
 			return nil
 		}
 		g.blocks, g.records = append(g.blocks, number), append(g.records, record)

@@ -16,6 +16,7 @@ import (
 func visited(t *testing.T) (e *Engine, s *Store, c *capture.Click) {
 	t.Helper()
 	e = newEngine(t)
+	e.noSync = true
 	s = openStore(t, e)
 	w := newWriter(t, s)
 	w.next.NextBlock = groupBlocks
@@ -74,12 +75,12 @@ func TestEraseMergedIsProvable(t *testing.T) {
 		},
 		"compacted": func(t *testing.T, s *Store) {
 			tables(t, s)
-			if err := s.compact(); err != nil {
+			if err := s.compact(ctx); err != nil {
 				t.Fatal(err)
 			}
 			merge(t, s)
 			tables(t, s)
-			if err := s.compact(); err != nil {
+			if err := s.compact(ctx); err != nil {
 				t.Fatal(err)
 			}
 		},
@@ -98,7 +99,7 @@ func TestEraseMergedIsProvable(t *testing.T) {
 			}
 			merge(t, s)
 			tables(t, s)
-			if err := s.compact(); err != nil {
+			if err := s.compact(ctx); err != nil {
 				t.Fatal(err)
 			}
 			s.gate.done(ts)
@@ -144,7 +145,7 @@ func TestMergeAfterErase(t *testing.T) {
 	if err := s.flush(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.compact(); err != nil {
+	if err := s.compact(ctx); err != nil {
 		t.Fatal(err)
 	}
 	if len(findTraces(t, e.Dir)) == 0 {

@@ -65,7 +65,7 @@ func makeFormat0(t *testing.T, e *Engine, posts int) {
 
 // It is not parallel to anything, as it changes the table of migrations.
 func TestMigration(t *testing.T) {
-	const posts = 2500 // more than one step
+	const posts = migrateStep + 200 // more than one step
 	entries := posts + posts/100
 	runs := 0
 	var interrupt func(m *migrator) error

@@ -93,7 +93,7 @@ func getKnown(txn *transaction, k *keys, ref clickid.Ref) (list []capture.Known,
 // getClick returns the click in the place that ref names, or nil; find reads it
 // from its record. The place must hold the very same Ref: after a restore from a
 // backup a number could have been used twice. The click is in a block by itself
-// or in a merged one.
+// or in a merged one, or in one of another epoch.
 func getClick(txn *transaction, k *keys, ref clickid.Ref,
 	find func(record []byte, ref clickid.Ref) (*capture.Click, error),
 ) (*capture.Click, error) {
@@ -108,6 +108,9 @@ func getClick(txn *transaction, k *keys, ref clickid.Ref,
 	_, err := get(txn, k.number(kindBlock, ref.Block), look)
 	if err == nil && found == nil {
 		_, err = get(txn, k.merged(ref.Block), look)
+	}
+	if err == nil && found == nil {
+		_, err = get(txn, k.guestBlock(ref.Epoch, ref.Block), look)
 	}
 	if err != nil {
 		return nil, err

@@ -143,7 +143,7 @@ func damagedClicks(key []byte, err error) error {
 	if key[0] == kindMerged {
 		what = "group of click blocks"
 	}
-	return fmt.Errorf("%w: %s %d: %w", errDamaged, what, keyNumber(key), err)
+	return fmt.Errorf("%w: %s %s: %w", errDamaged, what, blockName(key), err)
 }
 
 // clickCounter counts the clicks of blocks.

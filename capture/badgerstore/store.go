@@ -37,11 +37,11 @@ type Store struct {
 	ts    uint64 // of the last transaction
 	state state
 	cells cellCache
-	spans map[uint32]span // markers written last
+	spans map[markerOf]span // markers written last
 	// results are those of the last batch, should it be sent again.
 	results []capture.Result
 	// erased are the clicks erased lately; a postback may have read one before.
-	erased map[clickid.Ref]struct{}
+	erased map[clickid.Ref]time.Time
 	// repeatable spares most postbacks the look into the quarantine.
 	repeatable filter
 	// awaiting spares most the look for what awaits their transaction.

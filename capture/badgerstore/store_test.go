@@ -401,7 +401,7 @@ func TestManyConversionsOfOneClick(t *testing.T) {
 	s := openStore(t, newEngine(t))
 	w := newWriter(t, s)
 	c := w.clicks(click(day, "many"))[0]
-	const batches, each = 20, 500
+	const batches, each = 8, 500
 	var largest uint64
 	for i := range batches {
 		var postbacks []*capture.Postback

@@ -121,8 +121,18 @@ func TestSweepGivesSpaceBack(t *testing.T) {
 	}
 }
 
-func findText(t *testing.T, dir, text string) (where string) {
+// findText returns the file of a store that has a text in it, if there is one.
+func findText(t *testing.T, dir, text string) string {
 	t.Helper()
+	return findTexts(t, dir, text)[text]
+}
+
+// findTexts returns a file for each of the texts that is in one. It reads each
+// file but once, and not the room that a log has behind what was written.
+func findTexts(t *testing.T, dir string, texts ...string) (where map[string]string) {
+	t.Helper()
+	where = make(map[string]string)
+	empty := make([]byte, 4096)
 	err := filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
@@ -131,8 +141,13 @@ func findText(t *testing.T, dir, text string) (where string) {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
-		if bytes.Contains(data, []byte(text)) {
-			where = name
+		for bytes.HasSuffix(data, empty) {
+			data = data[:len(data)-len(empty)]
+		}
+		for _, text := range texts {
+			if bytes.Contains(data, []byte(text)) {
+				where[text] = name
+			}
 		}
 		return err
 	})

@@ -12,8 +12,8 @@ import (
 
 // marker is a quarter of an hour and the blocks that may have clicks of it.
 type marker struct {
-	quarter uint32
-	span    span
+	markerOf
+	span span
 }
 
 // sweepClicks deletes the blocks of which all clicks were before cutoff. A
@@ -22,21 +22,21 @@ type marker struct {
 // too little, so some blocks go later than they could.
 func (s *Store) sweepClicks(ctx context.Context, cutoff time.Time) (n int, err error) {
 	var expired []marker
-	var gone, kept []span
+	gone, kept := make(map[uint16][]span), make(map[uint16][]span) // by epoch, 0 for our own
 	var snapshot uint64
 	err = s.view(ctx, func(txn *transaction) error {
 		snapshot = txn.ReadTs()
 		return s.scan(ctx, txn, scan{prefix: []byte{kindQuarter}}, func(item *record) (bool, error) {
-			m := marker{quarter: keyQuarter(item.Key())}
+			m := marker{markerOf: keyMarker(item.Key())}
 			err := item.Value(func(v []byte) (err error) {
 				m.span, err = decodeSpan(v)
 				return err
 			})
 			end := time.Unix(int64(m.quarter)*int64(capture.CellSpan/time.Second), 0).Add(capture.CellSpan)
 			if end.After(cutoff) {
-				kept = append(kept, m.span)
+				kept[m.guest] = append(kept[m.guest], m.span)
 			} else {
-				gone = append(gone, m.span)
+				gone[m.guest] = append(gone[m.guest], m.span)
 				expired = append(expired, m)
 			}
 			return err == nil, err
@@ -50,15 +50,17 @@ func (s *Store) sweepClicks(ctx context.Context, cutoff time.Time) (n int, err e
 	}); err != nil {
 		return 0, err
 	}
-	for _, sp := range subtractSpans(joinSpans(gone), joinSpans(kept)) {
-		deleted, err := s.sweepBlocks(ctx, sp, snapshot)
-		n += deleted
-		if err == nil {
-			deleted, err = s.sweepMerged(ctx, sp)
+	for guest := range gone {
+		for _, sp := range subtractSpans(joinSpans(gone[guest]), joinSpans(kept[guest])) {
+			deleted, err := s.sweepBlocks(ctx, guest, sp, snapshot)
 			n += deleted
-		}
-		if err != nil {
-			return n, err
+			if err == nil && guest == 0 {
+				deleted, err = s.sweepMerged(ctx, sp)
+				n += deleted
+			}
+			if err != nil {
+				return n, err
+			}
 		}
 	}
 	return n, s.sweepMarkers(ctx, expired)
@@ -88,11 +90,11 @@ func subtractSpans(a, b []span) []span {
 	return rest
 }
 
-// sweepBlocks deletes the blocks of a span. Those that are newer than the
+// sweepBlocks deletes the blocks of a span of an epoch. Those that are newer than the
 // snapshot in which the markers were read stay: they may be of any quarter.
-func (s *Store) sweepBlocks(ctx context.Context, sp span, snapshot uint64) (n int, err error) {
+func (s *Store) sweepBlocks(ctx context.Context, guest uint16, sp span, snapshot uint64) (n int, err error) {
 	for sp.first <= sp.last {
-		var numbers []uint64
+		var blocks [][]byte // keys
 		var bytes int64
 		next := sp.last + 1
 		err := s.view(ctx, func(txn *transaction) error {
@@ -103,12 +105,15 @@ func (s *Store) sweepBlocks(ctx context.Context, sp span, snapshot uint64) (n in
 				if number > sp.last {
 					return false, nil
 				}
-				if len(numbers) == sweepStep {
+				if keyGuest(item.Key()) != guest {
+					return true, nil
+				}
+				if len(blocks) == sweepStep {
 					next = number
 					return false, nil
 				}
 				if item.Version() <= snapshot {
-					numbers = append(numbers, number)
+					blocks = append(blocks, item.KeyCopy(nil))
 					bytes += item.EstimatedSize()
 				}
 				return true, nil
@@ -117,11 +122,11 @@ func (s *Store) sweepBlocks(ctx context.Context, sp span, snapshot uint64) (n in
 		if err != nil {
 			return n, err
 		}
-		if len(numbers) > 0 {
+		if len(blocks) > 0 {
 			err = s.erase(ctx, func(d *eraser) error {
 				d.bytes = bytes
-				for _, number := range numbers {
-					if err := d.txn.Delete(d.keys.number(kindBlock, number)); err != nil {
+				for _, key := range blocks {
+					if err := d.txn.Delete(key); err != nil {
 						return err
 					}
 				}
@@ -130,7 +135,7 @@ func (s *Store) sweepBlocks(ctx context.Context, sp span, snapshot uint64) (n in
 			if err != nil {
 				return n, err
 			}
-			n += len(numbers)
+			n += len(blocks)
 		}
 		sp.first = next
 	}
@@ -244,7 +249,7 @@ func (s *Store) sweepMarkers(ctx context.Context, expired []marker) error {
 		expired = expired[len(step):]
 		err := s.erase(ctx, func(d *eraser) error {
 			for _, m := range step {
-				key := d.keys.quarter(m.quarter)
+				key := d.keys.marker(m.markerOf)
 				data, err := getCopy(d.txn, key)
 				if err != nil {
 					return err
@@ -255,7 +260,7 @@ func (s *Store) sweepMarkers(ctx context.Context, expired []marker) error {
 				if err := d.txn.Delete(key); err != nil {
 					return err
 				}
-				delete(s.spans, m.quarter)
+				delete(s.spans, m.markerOf)
 			}
 			return nil
 		})

@@ -22,7 +22,7 @@ type tx struct {
 
 	state   state
 	cells   map[capture.Cell]attribution.Counts
-	spans   map[uint32]span
+	spans   map[markerOf]span
 	waiting map[capture.Reason]int64 // change of the quarantine
 	// txids are the conversions that the batch itself lets transactions lead to.
 	txids map[capture.TxKey][]attribution.ConversionID
@@ -34,7 +34,7 @@ type tx struct {
 func newTx(s *Store) *tx {
 	return &tx{
 		s: s, txn: s.transaction(s.ts, true), state: s.state, fresh: s.state.seq,
-		cells: make(map[capture.Cell]attribution.Counts), spans: make(map[uint32]span),
+		cells: make(map[capture.Cell]attribution.Counts), spans: make(map[markerOf]span),
 	}
 }
 
@@ -44,10 +44,16 @@ func (t *tx) apply(b *capture.Batch) error {
 		return err
 	}
 	t.state.batch = b.Number
+	t.state.seq = b.NumberEntries(t.state.seq) // also those that made no entry
 	t.state.lease = max(t.state.lease, b.Lease)
-	for q, sp := range t.spans {
-		if sp != t.s.spans[q] {
-			if err := t.set(t.keys.quarter(q), sp.encode()); err != nil {
+	return t.putState()
+}
+
+// putState puts what moves with every batch.
+func (t *tx) putState() error {
+	for m, sp := range t.spans {
+		if sp != t.s.spans[m] {
+			if err := t.set(t.keys.marker(m), sp.encode()); err != nil {
 				return err
 			}
 		}
@@ -69,8 +75,8 @@ func (t *tx) done() {
 	if len(s.spans) > spansMax {
 		clear(s.spans)
 	}
-	for q, sp := range t.spans {
-		s.spans[q] = sp
+	for m, sp := range t.spans {
+		s.spans[m] = sp
 	}
 	s.countWaiting(t.waiting)
 }
@@ -109,21 +115,21 @@ func tooLarge(err error) error {
 func (t *tx) PutBlock(b *capture.Block) error {
 	t.state.lease = max(t.state.lease, b.Number+1)
 	for _, c := range b.Clicks {
-		if err := t.mark(capture.QuarterOf(c.Time), b.Number); err != nil {
+		if err := t.mark(markerOf{quarter: capture.QuarterOf(c.Time)}, b.Number); err != nil {
 			return err
 		}
 	}
 	return t.set(t.keys.number(kindBlock, b.Number), capture.EncodeBlock(b))
 }
 
-// mark makes the quarter's span include the block.
-func (t *tx) mark(quarter uint32, block uint64) error {
-	sp, ok := t.spans[quarter]
+// mark makes a marker's span include the block.
+func (t *tx) mark(m markerOf, block uint64) error {
+	sp, ok := t.spans[m]
 	if !ok {
-		sp, ok = t.s.spans[quarter]
+		sp, ok = t.s.spans[m]
 	}
 	if !ok {
-		data, err := t.get(t.keys.quarter(quarter))
+		data, err := t.get(t.keys.marker(m))
 		if err != nil {
 			return err
 		}
@@ -138,7 +144,7 @@ func (t *tx) mark(quarter uint32, block uint64) error {
 	if block > sp.last || sp.last == 0 {
 		sp.last = block | (spanRound - 1)
 	}
-	t.spans[quarter] = sp
+	t.spans[m] = sp
 	return nil
 }
 
@@ -292,11 +298,17 @@ func (t *tx) Entry(seq uint64) (*capture.Entry, error) {
 // PutEntry stores a journal entry and keeps its indexes and the quarantine in
 // step.
 func (t *tx) PutEntry(e *capture.Entry) error {
+	erased := e.HasClick && e.ErasedAt(t.s.erased[e.Click])
 	var was *capture.Entry
 	if e.Seq < t.fresh {
 		var err error
 		if was, err = t.waits(e.Seq); err != nil {
 			return err
+		}
+		if erased { // what is on disk has to go
+			if err := t.set(append([]byte{kindRewritten}, t.keys.number(kindEntry, e.Seq)...), nil); err != nil {
+				return err
+			}
 		}
 	} else {
 		if err := t.txn.arrived(e.Seq, e.Time); err != nil {

@@ -71,10 +71,13 @@ func (p *place) everythingIn() string {
 	p.t.Helper()
 	var b strings.Builder
 	for _, test := range []bool{false, true} {
+		var clicks []string
 		p.must(p.store.Clicks(background, capture.ClickQuery{Test: test}, func(c *capture.Click) bool {
-			b.WriteString(name("%+v\n", *c))
+			clicks = append(clicks, name("%+v\n", *c))
 			return true
 		}))
+		slices.Sort(clicks) // where the clock was set back, stores list them in different orders
+		b.WriteString(strings.Join(clicks, ""))
 		for _, c := range p.conversions(capture.ConversionQuery{Test: test}) {
 			b.WriteString(record(c))
 		}

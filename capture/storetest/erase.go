@@ -168,6 +168,63 @@ func testEraseRace(t *testing.T, p *place) {
 	}
 }
 
+// testEraseLate: what arrived before the erasure and is committed after it, as it
+// waited on the disk of its node, counts and tells nothing of the visitor, whether
+// it is booked or not, and by whatever it names the click. What arrives later is
+// another matter.
+func testEraseLate(t *testing.T, p *place) {
+	c, d := p.telling(), p.telling()
+	p.commit(p.block(c, d))
+	second, third := named(sale, "2"), named(sale, "3")
+	n := 0
+	alone := func(b *capture.Postback) {
+		tells(b)
+		n++
+		b.Raw.URI += name("&n=%d", n) // no two of them are the same message
+	}
+	p.commit(p.post(c, sale, indexed, alone), p.post(d, second, alone))
+	// What waits without a click belongs to whoever it is booked for.
+	nobody := p.post(c, third, alone, nameless(capture.MissingClickID))
+	p.commit(nobody)
+	p.erase(c.Ref)
+
+	late := []*capture.Postback{
+		p.post(c, second, alone),
+		p.post(c, sale, alone),
+		p.replays(nobody, c, third, alone),
+		p.unsold(refund("r", "2.50"), alone),
+		p.post(c, sale, alone, problem(capture.BadPayout)),
+		p.post(d, sale, alone, problem(capture.BadCurrency)),
+		p.post(d, second, alone),
+		p.post(c, sale, alone, problem(capture.BadTime), arrives(noon.AddDate(50, 0, 0))),
+	}
+	for i, want := range []capture.Outcome{
+		capture.Recorded, capture.Duplicate, capture.Recorded, capture.Updated, capture.Quarantined, capture.Quarantined, capture.Duplicate, capture.Quarantined,
+	} {
+		if r := p.book(late[i]); r.Outcome != want {
+			t.Errorf("the outcome of postback %d is %q %q (%s), want %q", i, r.Outcome, r.Reason, r.Detail, want)
+		}
+	}
+	entries := p.journal(capture.JournalQuery{})
+	for _, e := range entries {
+		blank := e.Sender == "" && e.Detail == "" && e.Raw.URI == "" && e.Raw.Host == "" && len(e.Raw.Body) == 0 && e.Raw.UserAgent == ""
+		if want := e.Click == c.Ref && e.Time.Year() == noon.Year(); blank != want || blank && e.Waiting() {
+			t.Errorf("entry %d, which came at %s, is blank: %t, want %t: %+v", e.Seq, e.Time, blank, want, e)
+		}
+	}
+	if want := len(late) + 3; len(entries) != want {
+		t.Errorf("the journal has %d entries, want %d", len(entries), want)
+	}
+	if got := p.store.Status().Quarantine; got[capture.BadPayout] != 0 || got[capture.BadCurrency] != 1 || got[capture.BadTime] != 1 {
+		t.Errorf("in quarantine are %v", got)
+	}
+	if got := p.counts(); got.Conversions != 4 || got.Revenue["USD"].String() != "47.5" {
+		t.Errorf("the report counts %+v", got)
+	}
+	p.healthy()
+	p.reopen()
+}
+
 // testEraseClock: the clock was set, in between, to years before the click and
 // years after it. The entries of a click are found wherever they are.
 func testEraseClock(t *testing.T, p *place) {

@@ -17,6 +17,9 @@ type Fixture struct {
 	// would, and returns the engine of what is left: the same place, or a copy
 	// of it. The suite closes s at the end of the test.
 	Crash func(t *testing.T, s capture.Store) capture.Engine
+	// Finally, if not nil, is called at the end of each test: what a store shows
+	// by other ways than its methods has to say the same as these.
+	Finally func(t *testing.T, s capture.Store)
 }
 
 // Run runs the suite. fresh is called for each test and may use t.TempDir.
@@ -35,6 +38,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Fixture) {
 		{"one batch", testOneBatch},
 		{"resend", testResend},
 		{"failed batch numbers", testSeqGaps},
+		{"numbers", testNumbers},
 		{"parked and released", testParked},
 		{"replayed outside the window", testReplayedOutside},
 		{"replayed, misread before", testReplayedMisread},
@@ -71,6 +75,8 @@ func Run(t *testing.T, fresh func(t *testing.T) Fixture) {
 		{"awaiting, many", testAwaitingMany},
 		{"awaiting, several names", testAwaitingNames},
 		{"awaiting, kept", testAwaitingKept},
+		{"parked for a click", testUnclicked},
+		{"many parked for a block", testManyUnclicked},
 		{"awaiting, any order", testAwaitingAnyOrder},
 		{"transactions of two sites", testTwoSites},
 		{"refunds and sales, the last word", testLastWord},
@@ -81,6 +87,7 @@ func Run(t *testing.T, fresh func(t *testing.T) Fixture) {
 		{"erase", testErase},
 		{"erase, replayed", testEraseReplayed},
 		{"erase what is being booked", testEraseRace},
+		{"erase what is on its way", testEraseLate},
 		{"erase, whatever the clock said", testEraseClock},
 		{"erase, named later", testEraseNamed},
 		{"repeated", testRepeated},
@@ -105,6 +112,9 @@ func Run(t *testing.T, fresh func(t *testing.T) Fixture) {
 			})
 			c.test(t, p)
 			p.healthy()
+			if fix.Finally != nil {
+				fix.Finally(t, p.store)
+			}
 		})
 	}
 }

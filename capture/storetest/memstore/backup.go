@@ -108,7 +108,7 @@ func (m *dump) disk() (*disk, error) {
 		if err != nil {
 			return nil, err
 		}
-		d.blocks[b.Number] = b
+		d.blocks[placeOf(b)] = b
 	}
 	for _, data := range m.Conversions {
 		c := new(capture.Conversion)

@@ -18,9 +18,10 @@ func (s *Store) Check(ctx context.Context, progress func(done, total int64)) (r 
 			}
 			records[cell].Add(c)
 		}
-		for number, b := range d.blocks {
-			if number >= d.lease {
-				r.Found("click block %d lies beyond the lease, which ends at %d", number, d.lease)
+		home := s.engine.identity.Load().Epoch
+		for at, b := range d.blocks {
+			if at.epoch == home && at.number >= d.lease {
+				r.Found("click block %d lies beyond the lease, which ends at %d", at.number, d.lease)
 			}
 			for _, c := range b.Clicks {
 				r.Clicks++

@@ -3,6 +3,7 @@
 package memstore
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
@@ -25,6 +26,9 @@ type Hooks struct {
 	// After is asked after a batch was applied; an error is returned all the
 	// same.
 	After func(*capture.Batch) error
+	// Copied is asked before more is added to a copy, which has so many records;
+	// with an error it is not.
+	Copied func(n int64) error
 	// Sweep is told the retention of each sweep.
 	Sweep func(capture.Retention)
 }
@@ -38,6 +42,8 @@ type Engine struct {
 	mu   sync.Mutex
 	open *Store
 	disk *disk
+	// copying is how far the place is a copy that is not complete.
+	copying *copyState
 }
 
 var (
@@ -92,6 +98,9 @@ func (e *Engine) Open(context.Context) (capture.Store, error) {
 	if e.open != nil {
 		return nil, capture.ErrLocked
 	}
+	if e.copying != nil {
+		return nil, capture.ErrUnfinished
+	}
 	e.disk.mu.RLock()
 	defer e.disk.mu.RUnlock()
 	e.open = &Store{engine: e, disk: e.disk, position: capture.Position{
@@ -122,12 +131,34 @@ type disk struct {
 	results []capture.Result
 	// sweptClicks and sweptConversions are up to when records were deleted.
 	sweptClicks, sweptConversions time.Time
-	// erased are the clicks erased, which a postback may have read before.
-	erased map[clickid.Ref]bool
+	// sharedAs, nodes and erasedThere are what a copied store said of who gave out
+	// click IDs, and of what was erased.
+	sharedAs    string
+	nodes       []capture.CopyNode
+	erasedThere []capture.CopyErased
+	// erased are the clicks erased, and when: a postback may have read one before.
+	erased map[clickid.Ref]time.Time
+}
+
+// blockPlace names a block. A copy of a shared store has blocks of several nodes.
+type blockPlace struct {
+	epoch  uint16
+	number uint64
+}
+
+func placeOf(b *capture.Block) blockPlace {
+	if len(b.Clicks) == 0 {
+		return blockPlace{number: b.Number}
+	}
+	return blockPlace{b.Clicks[0].Ref.Epoch, b.Number}
+}
+
+func (at blockPlace) compare(o blockPlace) int {
+	return cmp.Or(cmp.Compare(at.number, o.number), cmp.Compare(at.epoch, o.epoch))
 }
 
 type records struct {
-	blocks      map[uint64]*capture.Block
+	blocks      map[blockPlace]*capture.Block
 	conversions map[attribution.ConversionID]*capture.Conversion
 	known       map[clickid.Ref][]capture.Known
 	entries     map[uint64]*capture.Entry
@@ -136,7 +167,7 @@ type records struct {
 
 func newRecords() records {
 	return records{
-		blocks:      make(map[uint64]*capture.Block),
+		blocks:      make(map[blockPlace]*capture.Block),
 		conversions: make(map[attribution.ConversionID]*capture.Conversion),
 		known:       make(map[clickid.Ref][]capture.Known),
 		entries:     make(map[uint64]*capture.Entry),
@@ -146,5 +177,5 @@ func newRecords() records {
 
 // newDisk begins with 1 where 0 means none.
 func newDisk() *disk {
-	return &disk{records: newRecords(), lease: 1, nextSeq: 1, nextBatch: 1, erased: make(map[clickid.Ref]bool)}
+	return &disk{records: newRecords(), lease: 1, nextSeq: 1, nextBatch: 1, erased: make(map[clickid.Ref]time.Time)}
 }

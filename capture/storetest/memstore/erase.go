@@ -3,6 +3,7 @@ package memstore
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/caddy-capture/caddy-capture/capture"
 	"github.com/caddy-capture/caddy-capture/capture/clickid"
@@ -20,13 +21,13 @@ func (s *Store) Erase(ctx context.Context, ref clickid.Ref) (r capture.Erased, e
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	found := false
-	if b := d.blocks[ref.Block]; clickOf(b, ref) != nil {
+	if b := d.blocks[blockPlace{ref.Epoch, ref.Block}]; clickOf(b, ref) != nil {
 		found = true
 		c := *b.Clicks[ref.Slot]
 		r.Click = c.Erase()
 		clicks := slices.Clone(b.Clicks)
 		clicks[ref.Slot] = &c
-		d.blocks[ref.Block] = &capture.Block{Number: b.Number, Clicks: clicks}
+		d.blocks[placeOf(b)] = &capture.Block{Number: b.Number, Clicks: clicks}
 	}
 	var txids []capture.TxKey
 	for _, k := range d.known[ref] {
@@ -57,7 +58,7 @@ func (s *Store) Erase(ctx context.Context, ref clickid.Ref) (r capture.Erased, e
 			erase(replayed)
 		}
 	}
-	d.erased[ref] = true
+	d.erased[ref] = time.Now()
 	if !found {
 		return r, capture.ErrNotFound
 	}

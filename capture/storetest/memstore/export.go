@@ -40,7 +40,7 @@ func (s *Store) Try(ctx context.Context, b *capture.Batch, trial *capture.Trial)
 func (s *Store) Clicks(ctx context.Context, q capture.ClickQuery, yield func(*capture.Click) bool) error {
 	var list []*capture.Click
 	err := s.read(ctx, func() error {
-		for _, number := range slices.Sorted(maps.Keys(s.disk.blocks)) {
+		for _, number := range slices.SortedFunc(maps.Keys(s.disk.blocks), blockPlace.compare) {
 			for _, c := range s.disk.blocks[number].Clicks {
 				if q.Takes(c) {
 					copied := *c

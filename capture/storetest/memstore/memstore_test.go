@@ -18,3 +18,9 @@ func TestConformance(t *testing.T) {
 		}}
 	})
 }
+
+func TestCopy(t *testing.T) {
+	t.Parallel()
+	fresh := func(*testing.T) storetest.Fixture { return storetest.Fixture{Engine: memstore.New()} }
+	storetest.RunCopy(t, fresh, fresh)
+}

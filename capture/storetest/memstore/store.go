@@ -74,6 +74,7 @@ func (s *Store) commit(b *capture.Batch) error {
 	if b.Number != d.nextBatch {
 		return fmt.Errorf("%w: batch %d came instead of %d", capture.ErrFatal, b.Number, d.nextBatch)
 	}
+	next := b.NumberEntries(d.nextSeq)
 	t := &tx{base: &d.records, changed: newRecords(), erased: d.erased}
 	if err := capture.Apply(t, b); err != nil {
 		return fmt.Errorf("%w: %w", capture.ErrUnavailable, err)
@@ -81,9 +82,8 @@ func (s *Store) commit(b *capture.Batch) error {
 	t.apply()
 	d.nextBatch++
 	d.lease = max(d.lease, b.Lease)
-	d.results = nil
+	d.results, d.nextSeq = nil, next
 	for _, p := range b.Postbacks {
-		d.nextSeq = max(d.nextSeq, p.Seq+1)
 		d.results = append(d.results, p.Result)
 	}
 	for _, block := range b.Blocks {
@@ -101,7 +101,7 @@ func (s *Store) ClickToBook(ctx context.Context, ref clickid.Ref) (*capture.Clic
 // Click returns one click.
 func (s *Store) Click(ctx context.Context, ref clickid.Ref) (c *capture.Click, err error) {
 	err = s.read(ctx, func() error {
-		if c = clickOf(s.disk.blocks[ref.Block], ref); c == nil {
+		if c = clickOf(s.disk.blocks[blockPlace{ref.Epoch, ref.Block}], ref); c == nil {
 			return capture.ErrNotFound
 		}
 		return nil

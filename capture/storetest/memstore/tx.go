@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/caddy-capture/caddy-capture/attribution"
 	"github.com/caddy-capture/caddy-capture/capture"
@@ -14,7 +15,7 @@ import (
 type tx struct {
 	base    *records
 	changed records
-	erased  map[clickid.Ref]bool
+	erased  map[clickid.Ref]time.Time
 }
 
 // get looks a key up in the changes, then in the base.
@@ -27,7 +28,7 @@ func get[K comparable, V any](changed, base map[K]V, key K) (V, bool) {
 }
 
 func (t *tx) Click(ref clickid.Ref) (*capture.Click, error) {
-	b, _ := get(t.changed.blocks, t.base.blocks, ref.Block)
+	b, _ := get(t.changed.blocks, t.base.blocks, blockPlace{ref.Epoch, ref.Block})
 	return toBook(clickOf(b, ref)), nil
 }
 
@@ -49,7 +50,7 @@ func clickOf(b *capture.Block, ref clickid.Ref) *capture.Click {
 }
 
 func (t *tx) PutBlock(b *capture.Block) error {
-	t.changed.blocks[b.Number] = b
+	t.changed.blocks[placeOf(b)] = b
 	return nil
 }
 
@@ -99,7 +100,7 @@ func (t *tx) Conversion(id attribution.ConversionID) (*capture.Conversion, error
 }
 
 func (t *tx) PutConversion(c, _ *capture.Conversion) error {
-	if t.erased[c.Click] {
+	if !t.erased[c.Click].IsZero() {
 		c.Erase() // whoever read the click read it before
 	}
 	t.changed.conversions[c.ID] = clone(c)
@@ -175,6 +176,9 @@ func (t *tx) Awaiting(key capture.TxKey, limit int) (list []*capture.Entry, err 
 }
 
 func (t *tx) PutEntry(e *capture.Entry) error {
+	if e.HasClick {
+		e.ErasedAt(t.erased[e.Click])
+	}
 	c := *e
 	t.changed.entries[e.Seq] = &c
 	return nil

@@ -451,13 +451,13 @@ func TestAdminErase(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ref, err := held.codec.Decode(id)
+	ref, err := held.codec().Decode(id)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ref.Block += 1000
 	for path, want := range map[string]int{
-		"/capture/clicks/" + held.codec.Encode(ref): 404, "/capture/clicks/abc": 400, "/capture/clicks/" + id + "?x=1": 400,
+		"/capture/clicks/" + held.codec().Encode(ref): 404, "/capture/clicks/abc": 400, "/capture/clicks/" + id + "?x=1": 400,
 	} {
 		if status, _, body := adminDo(t, srv, http.MethodDelete, path); status != want || !strings.Contains(body, "error") {
 			t.Errorf("%s: %d %s", path, status, body)

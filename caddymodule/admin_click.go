@@ -87,7 +87,7 @@ func adminClick(c *adminCall) error {
 // clickRef reads the click ID of the path.
 func (c *adminCall) clickRef() (clickid.Ref, error) {
 	given := c.r.PathValue("id")
-	ref, err := c.lease.codec.Decode(given)
+	ref, err := c.lease.codec().Decode(given)
 	if err != nil && c.lease.ledger.Identity().StandIn {
 		_, err = c.lease.ledger.Reader() // which says why nobody can tell
 		return ref, err

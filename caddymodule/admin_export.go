@@ -108,7 +108,7 @@ var exportClickHeader = []string{
 func (e *exporter) clicks(reader capture.Reader) error {
 	q := capture.ClickQuery{From: e.from, To: e.to, Campaign: e.campaign}
 	return reader.Clicks(e.c.r.Context(), q, func(c *capture.Click) bool {
-		a := clickFields{ID: e.c.lease.codec.EncodeAs(c.Key, c.Ref)}
+		a := clickFields{ID: e.c.lease.codec().EncodeAs(c.Key, c.Ref)}
 		a.fill(c)
 		return e.put(a, func() []string {
 			cost, currency := "", ""

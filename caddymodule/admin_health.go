@@ -31,6 +31,27 @@ type healthStore struct {
 	Bytes        int64 `json:"bytes"`
 	FreeBytes    int64 `json:"free_bytes"`
 	ReserveBytes int64 `json:"reserve_bytes"`
+	// Spool is what waits on this machine for a shared store.
+	Spool *healthSpool `json:"spool,omitempty"`
+}
+
+type healthSpool struct {
+	State     capture.SpoolState `json:"state"`
+	Why       string             `json:"why,omitempty"`
+	Since     *timestamp         `json:"since,omitempty"`
+	Clicks    int                `json:"clicks"`
+	Postbacks int                `json:"postbacks"`
+	Bytes     int64              `json:"bytes"`
+	Oldest    *timestamp         `json:"oldest,omitempty"`
+	// Refused is what was set aside, as the shared store refuses it.
+	Refused *healthRefused `json:"refused,omitempty"`
+}
+
+type healthRefused struct {
+	Clicks    int    `json:"clicks"`
+	Postbacks int    `json:"postbacks"`
+	Why       string `json:"why"`
+	Directory string `json:"directory"`
 }
 
 // health answers GET /capture/health with 200 if all is well and 503 if not,
@@ -64,6 +85,15 @@ func (a *healthAnswer) fill(h capture.Health) {
 	a.LateClicks, a.LostClicks = h.LateClicks, h.LostClicks
 	a.Store = healthStore{
 		Writable: h.Store.Writable, Bytes: h.Store.Bytes, FreeBytes: h.Store.Free, ReserveBytes: h.Store.Reserve,
+	}
+	if p := h.Store.Spool; p != nil {
+		a.Store.Spool = &healthSpool{
+			State: p.State, Why: p.Why, Since: optionalTime(p.Since),
+			Clicks: p.Clicks, Postbacks: p.Postbacks, Bytes: p.Bytes, Oldest: optionalTime(p.Oldest),
+		}
+		if p.RefusedDir != "" {
+			a.Store.Spool.Refused = &healthRefused{p.RefusedClicks, p.RefusedPostbacks, p.RefusedWhy, p.RefusedDir}
+		}
 	}
 	if h.Store.Quarantine != nil {
 		a.Quarantine = h.Store.Quarantine

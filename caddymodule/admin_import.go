@@ -39,7 +39,7 @@ func adminImport(c *adminCall) error {
 		return apiErrorf(http.StatusUnsupportedMediaType,
 			"Content-Type is %q: send CSV as text/csv or JSON lines as application/x-ndjson", c.r.Header.Get("Content-Type"))
 	}
-	importer, err := capture.NewImporter(format, c.app.rules, c.lease.codec)
+	importer, err := capture.NewImporter(format, c.app.rules, c.lease.codec())
 	if err != nil {
 		return err
 	}

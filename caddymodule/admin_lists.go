@@ -77,7 +77,7 @@ type historyAnswer struct {
 func (l *lease) showConversion(c *capture.Conversion) conversionAnswer {
 	s := &c.State
 	a := conversionAnswer{
-		ID: c.ID.String(), ClickID: l.codec.EncodeAs(c.Key, c.Click), ClickTime: timestamp{c.ClickTime},
+		ID: c.ID.String(), ClickID: l.codec().EncodeAs(c.Key, c.Click), ClickTime: timestamp{c.ClickTime},
 		Campaign: c.Campaign, Source: c.Source, Destination: c.Destination, Subs: showParams(c.Subs),
 		claimAnswer: showClaim(s.Event, s.TxID, s.Status, s.Payout, s.HasPayout),
 		Time:        timestamp{s.Time}, LagSeconds: int64(c.Lag() / time.Second), Dedup: c.Dedup.String(), Test: c.Test,
@@ -176,7 +176,7 @@ func (l *lease) showEntry(e *capture.Entry) entryAnswer {
 		Raw: showRaw(e.Raw.Masked(l.secrets()...)),
 	}
 	if e.HasClick {
-		a.ClickID = l.codec.EncodeAs(e.Key, e.Click)
+		a.ClickID = l.codec().EncodeAs(e.Key, e.Click)
 	}
 	if e.Conversion != (attribution.ConversionID{}) {
 		a.ConversionID = e.Conversion.String()

@@ -46,7 +46,7 @@ func adminReplay(c *adminCall) error {
 	answer := c.long(typeJSONLines)
 	var sum tally
 	var gone error
-	replay := rereader{app: c.app, arrival: capture.Arrival{Rules: c.app.rules, Codec: c.lease.codec}}
+	replay := rereader{app: c.app, arrival: capture.Arrival{Rules: c.app.rules, Codec: c.lease.codec()}}
 	err := c.lease.ledger.Replay(c.r.Context(), q, dry, replay.prepare, func(r capture.Replayed) bool {
 		line := replayLine{
 			Seq: r.Entry.Seq, Was: r.Entry.Reason, resultAnswer: showResult(&r.Result, r.Err), Done: r.Done, Total: r.Total,

@@ -257,12 +257,12 @@ func TestAdminErrors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ref, err := held.codec.Decode(id)
+	ref, err := held.codec().Decode(id)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ref.Block += 1000
-	unknown := held.codec.Encode(ref)
+	unknown := held.codec().Encode(ref)
 	flipped := "v" + id[1:]
 	if id[0] == 'v' {
 		flipped = "0" + id[1:]

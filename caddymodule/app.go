@@ -62,6 +62,7 @@ type App struct {
 	Campaigns map[string]*Campaign `json:"campaigns,omitempty"`
 
 	engine  capture.Engine
+	store   StoreModule
 	rules   *capture.Rules
 	rates   *attribution.Rates // nil without a file
 	address capture.AddressMode
@@ -133,6 +134,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return err
 	}
 	a.storeLog = newCurrentLogger(a.logger)
+	a.store = store
 	a.engine = store.Engine(a.storeLog.logger("capture.store"))
 
 	if a.address, err = capture.ParseAddressMode(a.VisitorAddress); err != nil {
@@ -301,8 +303,11 @@ func (a *App) Start() error {
 		campaignLabels.name(name)
 	}
 	a.lint(a.ctx)
-	_, err := a.acquire()
-	return err
+	l, err := a.acquire()
+	if err != nil {
+		return err
+	}
+	return l.noWorse()
 }
 
 // Stop gives the handlers of events a moment where the server ends. The store

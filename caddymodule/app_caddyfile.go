@@ -38,7 +38,7 @@ const (
 // UnmarshalCaddyfile reads the global option:
 //
 //	capture {
-//		store           badger [<directory>]
+//		store           badger [<directory>]   # or: postgres <connection string> { schema, spool, spool_size, pool }
 //		click_id_key    <secret> ...
 //		retain {
 //			clicks      <duration>
@@ -100,7 +100,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 func (a *App) readStore(d *caddyfile.Dispenser) error {
 	if !d.NextArg() {
-		return wrongArgs(d, "store badger [<directory>]")
+		return wrongArgs(d, "store badger [<directory>], or "+postgresUsage)
 	}
 	engine := d.Val()
 	id := "capture.stores." + engine

@@ -22,8 +22,8 @@ func init() {
 Asks the running Caddy about the clicks and conversions that its track_click
 and postback directives record, tests them, corrects and keeps the books.
 
-Each command but restore, networks, url and version speaks to Caddy's admin API. Its address is taken from --address
-if given, else from the file that --config names, else the default is assumed.
+Each command but restore, migrate, networks, url and version speaks to Caddy's admin API. Its address is taken
+from --address if given, else from the file that --config names, else the default is assumed.
 
 Tables are for people; --format csv and --format json are for programs. The
 exit status is 0 only if the command did what it was asked.`,
@@ -52,7 +52,7 @@ func setupCommand(cmd *cobra.Command) {
 	}
 	cmd.AddCommand(reportCommand(), conversionsCommand(), journalCommand(), clickCommand(), healthCommand(),
 		testCommand(), replayCommand(), importCommand(), exportCommand(), eraseCommand(), backupCommand(), restoreCommand(),
-		checkCommand(), networksCommand(), urlCommand(), versionCommand())
+		migrateCommand(), checkCommand(), networksCommand(), urlCommand(), versionCommand())
 	addCompletion(cmd)
 }
 

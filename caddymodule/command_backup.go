@@ -54,7 +54,9 @@ func restoreCommand() *cobra.Command {
 		Long: `
 Fills an empty store from a backup. All of the file is verified before anything
 is written: one that is damaged or incomplete is refused. So are a store that is
-in use and one that is not empty; move the old directory away first.
+in use and one that is not empty; move the old directory away first. Where
+several Caddies share a database, stop all of them, drop its schema, and restore
+on one of them.
 
 Which store is meant is told by --config, or --store names its directory; else
 it is the default one, in Caddy's data directory. Run this as the user that

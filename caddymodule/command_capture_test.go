@@ -328,7 +328,7 @@ func TestFollowFits(t *testing.T) {
 func TestCommandHelp(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"", "report", "conversions", "journal", "click", "test", "health", "replay", "import",
-		"export", "erase", "backup", "restore", "check", "version"} {
+		"export", "erase", "backup", "restore", "migrate", "check", "version"} {
 		out, _, err := runCommand("localhost:1", append(splitArgs(name), "--help")...)
 		if err != nil || !strings.Contains(out, "caddy capture "+name) {
 			t.Errorf("%s: %v\n%s", name, err, out)

@@ -115,7 +115,7 @@ func flagCompleters() map[string]completer {
 		"campaign": noCompletion, "source": noCompletion, "event": noCompletion, "route": noCompletion,
 		"limit": noCompletion, "after": noCompletion, "address": noCompletion, "adapter": noCompletion,
 		"base": noCompletion, "check": noCompletion, "token": noCompletion, "currency": noCompletion, "link": noCompletion,
-		"click": noCompletion, "postback": noCompletion,
+		"click": noCompletion, "postback": noCompletion, "schema": noCompletion,
 	}
 }
 
@@ -133,7 +133,7 @@ func addCompletion(root *cobra.Command) {
 	}
 	for _, cmd := range root.Commands() {
 		for name, complete := range flags {
-			if cmd.Flags().Lookup(name) != nil {
+			if _, own := cmd.GetFlagCompletionFunc(name); !own && cmd.Flags().Lookup(name) != nil {
 				register(cmd, name, complete)
 			}
 		}

@@ -32,7 +32,7 @@ func TestCompletion(t *testing.T) {
 		directive string
 	}{
 		{[]string{""}, false, []string{"report", "conversions", "journal", "click", "health", "test", "replay", "import", "export",
-			"erase", "backup", "restore", "check", "networks", "url", "version"}, noFiles},
+			"erase", "backup", "restore", "migrate", "check", "networks", "url", "version"}, noFiles},
 		{[]string{"re"}, true, []string{"replay", "report", "restore"}, noFiles},
 		{[]string{"report", ""}, true, nil, noFiles},
 		{[]string{"report", "--so"}, true, []string{"--sort", "--source"}, noFiles},
@@ -55,7 +55,9 @@ func TestCompletion(t *testing.T) {
 		{[]string{"url", "--network", "imp"}, true, []string{"impact"}, noFilesKeepOrder},
 		{[]string{"export", ""}, true, []string{"clicks", "conversions", "journal"}, noFiles},
 		{[]string{"export", "clicks", "--format", ""}, true, []string{"csv", "jsonl"}, noFilesKeepOrder},
-		{[]string{"import", ""}, true, nil, ":0"}, // file names
+		{[]string{"import", ""}, true, nil, ":0"},           // file names
+		{[]string{"migrate", "--to", ""}, true, nil, ":16"}, // directories
+		{[]string{"migrate", "--schema", ""}, true, nil, noFiles},
 		{[]string{"import", "--format", "j"}, true, []string{"jsonl"}, noFilesKeepOrder},
 		{[]string{"report", "--config", ""}, true, nil, ":0"},
 	} {

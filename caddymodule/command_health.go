@@ -24,7 +24,8 @@ func healthCommand() *cobra.Command {
 		Short:                 "Shows the state of the store",
 		Long: `
 Shows the state of the store: what waits to be written, the last write, the
-disk, and what waits in quarantine. The exit status is 0 only if all is well.`,
+disk, what waits on this machine for a shared store, and what waits in
+quarantine. The exit status is 0 only if all is well.`,
 		Example: `  caddy capture health || mail -s "tracking is in trouble" ops@example.com`,
 		Args:    cobra.NoArgs,
 		RunE:    runHealth,
@@ -89,6 +90,15 @@ func printHealth(cmd *cobra.Command, h *healthAnswer, body []byte) error {
 		{"last commit", when(h.LastCommit)},
 		{"late clicks", strconv.FormatInt(h.LateClicks, 10)}, {"lost clicks", strconv.FormatInt(h.LostClicks, 10)},
 		{"store", size(h.Store.Bytes)}, {"free disk", size(h.Store.FreeBytes)}, {"kept free", size(h.Store.ReserveBytes)},
+	}
+	if p := h.Store.Spool; p != nil {
+		rows = append(rows, []string{"spool", string(p.State)}, []string{"spool why", p.Why}, []string{"spool since", when(p.Since)},
+			[]string{"spooled clicks", strconv.Itoa(p.Clicks)}, []string{"spooled postbacks", strconv.Itoa(p.Postbacks)},
+			[]string{"spooled", size(p.Bytes)}, []string{"oldest spooled", when(p.Oldest)})
+		if r := p.Refused; r != nil {
+			rows = append(rows, []string{"refused clicks", strconv.Itoa(r.Clicks)}, []string{"refused postbacks", strconv.Itoa(r.Postbacks)},
+				[]string{"refused why", r.Why}, []string{"set aside in", r.Directory})
+		}
 	}
 	for _, reason := range slices.Sorted(maps.Keys(h.Quarantine)) {
 		rows = append(rows, []string{"quarantine " + string(reason), strconv.FormatInt(h.Quarantine[capture.Reason(reason)], 10)})

@@ -54,7 +54,7 @@ func (s *dashboardSource) Health() capture.Health {
 // EncodeClick writes a click's ID.
 func (s *dashboardSource) EncodeClick(key uint16, ref clickid.Ref) string {
 	if l := s.app.held.Load(); l != nil {
-		return l.codec.EncodeAs(key, ref)
+		return l.codec().EncodeAs(key, ref)
 	}
 	return "" // nothing was read either
 }
@@ -65,7 +65,7 @@ func (s *dashboardSource) DecodeClick(id string) (clickid.Ref, error) {
 	if err != nil {
 		return clickid.Ref{}, err
 	}
-	return l.codec.Decode(id)
+	return l.codec().Decode(id)
 }
 
 // Mask masks the parameters that are secrets on any route.

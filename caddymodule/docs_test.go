@@ -51,7 +51,7 @@ func labelValues() map[string][]string {
 	return map[string][]string{
 		"kind":    {"counted", "bot", "prefetch", "test", "lost", "late", "unresolved_macro"},
 		"outcome": wordsOf(capture.Outcomes),
-		"state":   {"ok", "degraded", "stopped"},
+		"state":   {"ok", "degraded", "stopped", "shared", "spooling", "draining"},
 		"event":   {eventConversion, eventQuarantined},
 		"reason": append(wordsOf(capture.QuarantineReasons), wordsOf([]capture.Reason{
 			capture.MalformedRequest, capture.BadToken, capture.BadSignature, capture.StaleTimestamp, capture.ReplayedMessage,

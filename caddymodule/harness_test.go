@@ -176,7 +176,7 @@ func click(t testing.TB, campaign string, flags capture.ClickFlags) string {
 	if got := held.ledger.Wait(held.ledger.Record(c), 10*time.Second); got != capture.SavedOnDisk {
 		t.Fatalf("the click was not saved: %v", got)
 	}
-	return held.codec.Encode(c.Ref)
+	return held.codec().Encode(c.Ref)
 }
 
 // reported counts the conversions that a report finds.

@@ -292,7 +292,7 @@ func TestInjectInCaddy(t *testing.T) {
 			t.Fatal(err)
 		}
 		id := u.Query().Get("aff_sub")
-		ref, err := lease.codec.Decode(id)
+		ref, err := lease.codec().Decode(id)
 		if err != nil {
 			t.Fatalf("%s: %q: %v", path, u, err)
 		}

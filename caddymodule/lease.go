@@ -3,9 +3,13 @@ package caddymodule
 import (
 	"context"
 	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
 
 	"github.com/caddy-capture/caddy-capture/capture"
 	"github.com/caddy-capture/caddy-capture/capture/clickid"
@@ -18,8 +22,9 @@ var ledgers = caddy.NewUsagePool()
 // pooledLedger is a ledger as the pool owns it, and what its engine logs to.
 type pooledLedger struct {
 	*capture.Ledger
-	log    *currentLogger
-	events *eventQueue
+	log     *currentLogger
+	events  *eventQueue
+	engines *engineStack
 }
 
 // Destruct closes the ledger when its last user is gone.
@@ -35,7 +40,8 @@ func (p pooledLedger) Destruct() error {
 // lease is one configuration's hold on a ledger.
 type lease struct {
 	ledger *capture.Ledger
-	codec  *clickid.Codec
+	idMu   sync.Mutex // of who makes a codec
+	ids    atomic.Pointer[clickid.Codec]
 	detach func()
 	key    string
 	events *eventQueue
@@ -43,9 +49,87 @@ type lease struct {
 	secrets func() []string
 }
 
+// codec makes and reads click IDs.
+func (l *lease) codec() *clickid.Codec { return l.ids.Load() }
+
+// identify makes the codec of the ledger's identity. The store's own key verifies
+// last, so that the IDs that it signed stay good when the owner sets keys of their
+// own.
+func (l *lease) identify(keys [][]byte) error {
+	l.idMu.Lock()
+	defer l.idMu.Unlock()
+	codec, err := clickid.New(append(append([][]byte(nil), keys...), l.ledger.Identity().Secret)...)
+	if err != nil {
+		return fmt.Errorf("click ID keys: %w", err)
+	}
+	l.ids.Store(codec)
+	l.events.codec.Store(codec)
+	return nil
+}
+
+// placeOf names what only one ledger can have open. That is the store, unless an
+// engine knows better: the same database may be reached in several ways.
+func placeOf(engine capture.Engine) string {
+	if e, ok := engine.(interface{ Place() string }); ok {
+		return e.Place()
+	}
+	return engine.Key()
+}
+
+// sameSettings tells whether it makes no difference by which of two engines of one
+// place a store is reached.
+func sameSettings(a, b capture.Engine) bool {
+	e, ok := a.(interface {
+		Same(other capture.Engine) bool
+	})
+	return !ok || e.Same(b)
+}
+
+// engineStack is the engines of the configurations that share a ledger, the newest
+// last. That one says how the store is reached.
+type engineStack struct {
+	mu    sync.Mutex
+	list  []capture.Engine
+	inUse capture.Engine
+}
+
+// push makes the ledger use an engine; an error says why it goes on as before.
+func (s *engineStack) push(l *capture.Ledger, engine capture.Engine) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !sameSettings(s.inUse, engine) {
+		if err := l.Use(engine); err != nil {
+			return err
+		}
+		s.inUse = engine
+	}
+	s.list = append(s.list, engine)
+	return nil
+}
+
+// remove takes an engine away; the newest that is left is used again, which
+// matters where a configuration was refused after its store was taken.
+func (s *engineStack) remove(l *capture.Ledger, engine capture.Engine, log *zap.Logger) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i := slices.Index(s.list, engine); i >= 0 {
+		s.list = slices.Delete(s.list, i, i+1)
+	}
+	if len(s.list) == 0 {
+		return
+	}
+	if last := s.list[len(s.list)-1]; !sameSettings(s.inUse, last) {
+		if err := l.Use(last); err != nil {
+			log.Error("going back to the settings of the store before", zap.Error(err))
+			return
+		}
+		s.inUse = last
+	}
+}
+
 // takeLease opens the engine's ledger or joins the one that is open.
 func takeLease(engine capture.Engine, log *currentLogger, att *capture.Attachment, keys [][]byte) (*lease, error) {
-	key := engine.Key()
+	key := placeOf(engine)
 	v, _, err := ledgers.LoadOrNew(key, func() (caddy.Destructor, error) {
 		events := newEventQueue(log.logger("capture"))
 		att.Booked = events.push
@@ -54,28 +138,54 @@ func takeLease(engine capture.Engine, log *currentLogger, att *capture.Attachmen
 			events.close()
 			return nil, err
 		}
-		return pooledLedger{l, log, events}, nil
+		return pooledLedger{l, log, events, &engineStack{inUse: engine}}, nil
 	})
 	if err != nil {
 		return nil, err
 	}
 	pooled := v.(pooledLedger)
-	ledger := pooled.Ledger
-	// The store's own key verifies last, so that the IDs that it signed stay
-	// good when the owner sets keys of their own.
-	codec, err := clickid.New(append(append([][]byte(nil), keys...), ledger.Identity().Secret)...)
-	if err != nil {
+	l := &lease{ledger: pooled.Ledger, key: key, events: pooled.events}
+	if err := pooled.engines.push(l.ledger, engine); err != nil {
 		_, _ = ledgers.Delete(key)
-		return nil, fmt.Errorf("click ID keys: %w", err)
+		return nil, err
 	}
+	log.follow(pooled.log) // the engine may be the one in use for longer than this configuration
 	if att.Booked == nil {
 		att.Booked = pooled.events.push
 	}
-	pooled.events.codec.Store(codec)
-	detach, detachLog := ledger.Attach(att), pooled.log.attach(att.Logger)
-	return &lease{
-		ledger: ledger, codec: codec, key: key, events: pooled.events, detach: func() { detach(); detachLog() },
-	}, nil
+	att.Identified = func() { _ = l.identify(keys) } // which were good once
+	detach, detachLog := l.ledger.Attach(att), pooled.log.attach(att.Logger)
+	l.detach = func() {
+		detach()
+		detachLog()
+		pooled.engines.remove(l.ledger, engine, att.Logger)
+	}
+	if err := l.identify(keys); err != nil {
+		l.detach()
+		_, _ = ledgers.Delete(key)
+		return nil, err
+	}
+	return l, nil
+}
+
+// noWorse refuses to go over from a store that works to one that this machine has
+// never been part of and that does not answer: until it did, clicks would be lost.
+// A server that starts has nothing better to go on with.
+func (l *lease) noWorse() error {
+	h := l.ledger.Health()
+	if !l.ledger.Identity().StandIn || h.State == "stopped" {
+		return nil
+	}
+	running, err := activeApp()
+	if err != nil {
+		return nil // nothing was recorded before
+	}
+	before := running.held.Load()
+	if before == nil || before.ledger == l.ledger || before.ledger.Identity().StandIn || before.ledger.Health().State == "stopped" {
+		return nil
+	}
+	return fmt.Errorf("this machine has never used the store %s, which has to answer once before clicks can be kept there: %s; "+
+		"load the configuration again when it can be reached", l.ledger.Key(), h.Why)
 }
 
 // release gives the hold back; the last one closes the store.

@@ -64,7 +64,7 @@ func TestReloadToOtherStore(t *testing.T) {
 	if got := held.ledger.Wait(held.ledger.Record(c), time.Second); got != capture.SavedNever {
 		t.Errorf("the click was saved: %v", got)
 	}
-	if ref, err := held.codec.Decode(held.codec.Encode(c.Ref)); err != nil || ref != c.Ref {
+	if ref, err := held.codec().Decode(held.codec().Encode(c.Ref)); err != nil || ref != c.Ref {
 		t.Errorf("got %v, %v", ref, err)
 	}
 	if _, err := held.ledger.Reader(); !errors.Is(err, capture.ErrUnavailable) {
@@ -329,11 +329,11 @@ func TestTwoAppsOneStore(t *testing.T) {
 		t.Error("two ledgers of one store")
 	}
 	ref := la.ledger.Reserve(time.Now())
-	if la.codec.Encode(ref) == lb.codec.Encode(ref) {
+	if la.codec().Encode(ref) == lb.codec().Encode(ref) {
 		t.Error("the configured key should sign")
 	}
 	// The store's own key goes on verifying.
-	if got, err := lb.codec.Decode(la.codec.Encode(ref)); err != nil || got != ref {
+	if got, err := lb.codec().Decode(la.codec().Encode(ref)); err != nil || got != ref {
 		t.Errorf("got %v, %v", got, err)
 	}
 	_ = a.Cleanup()

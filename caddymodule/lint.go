@@ -45,6 +45,9 @@ func (l *linter) found(rule, where, format string, args ...any) {
 func (a *App) lint(ctx caddy.Context) {
 	l := linter{app: a}
 	l.windows()
+	if s, ok := a.store.(*PostgresStore); ok {
+		l.postgres(s)
+	}
 	// The HTTP app's own failure is not ours to report.
 	if v, err := ctx.AppIfConfigured("http"); err == nil {
 		if app, ok := v.(*caddyhttp.App); ok {

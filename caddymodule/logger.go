@@ -13,7 +13,8 @@ import (
 // the log of the newest configuration that uses it: one that was kept from the
 // first configuration would go on writing to a log file that has been moved.
 type currentLogger struct {
-	core atomic.Pointer[zapcore.Core] // never nil
+	core   atomic.Pointer[zapcore.Core]  // never nil
+	leader atomic.Pointer[currentLogger] // the one that says what is current instead, if any
 
 	mu    sync.Mutex
 	stack []*zap.Logger
@@ -28,6 +29,22 @@ func newCurrentLogger(first *zap.Logger) *currentLogger {
 func (l *currentLogger) set(logger *zap.Logger) {
 	core := logger.Core()
 	l.core.Store(&core)
+}
+
+// follow makes l write to whatever is current for another one, which outlives what
+// l was made for.
+func (l *currentLogger) follow(leader *currentLogger) {
+	if l != leader {
+		l.leader.Store(leader)
+	}
+}
+
+// now returns the current core.
+func (l *currentLogger) now() zapcore.Core {
+	if leader := l.leader.Load(); leader != nil {
+		return leader.now()
+	}
+	return *l.core.Load()
 }
 
 // attach makes logger the current one until it is detached.
@@ -61,14 +78,14 @@ type currentCore struct {
 }
 
 func (c *currentCore) now() zapcore.Core {
-	core := *c.from.core.Load()
+	core := c.from.now()
 	if len(c.fields) == 0 {
 		return core
 	}
 	return core.With(c.fields)
 }
 
-func (c *currentCore) Enabled(level zapcore.Level) bool { return (*c.from.core.Load()).Enabled(level) }
+func (c *currentCore) Enabled(level zapcore.Level) bool { return c.from.now().Enabled(level) }
 
 func (c *currentCore) With(fields []zapcore.Field) zapcore.Core {
 	return &currentCore{from: c.from, fields: append(slices.Clip(c.fields), fields...)}
@@ -82,4 +99,4 @@ func (c *currentCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	return c.now().Write(e, fields)
 }
 
-func (c *currentCore) Sync() error { return (*c.from.core.Load()).Sync() }
+func (c *currentCore) Sync() error { return c.from.now().Sync() }

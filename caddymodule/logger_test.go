@@ -46,3 +46,27 @@ func TestCurrentLogger(t *testing.T) {
 	}
 	_ = log.Sync()
 }
+
+// A logger that follows another one writes where that one does, whatever becomes of
+// its own configuration.
+func TestLoggerFollows(t *testing.T) {
+	t.Parallel()
+	coreA, logsA := observer.New(zap.InfoLevel)
+	coreB, logsB := observer.New(zap.InfoLevel)
+	a, b := zap.New(coreA), zap.New(coreB)
+	first, second := newCurrentLogger(a), newCurrentLogger(a)
+	log := second.logger("capture.store").With(zap.String("store", "x"))
+	log.Info("its own")
+	first.follow(first) // which changes nothing
+	second.follow(first)
+	detach := second.attach(a)
+	first.attach(b)
+	detach()
+	log.Info("another's")
+	if logsA.FilterMessage("its own").Len() != 1 || logsA.Len() != 1 || logsB.FilterMessage("another's").Len() != 1 || logsB.Len() != 1 {
+		t.Errorf("got %v and %v", logsA.All(), logsB.All())
+	}
+	if err := log.Sync(); err != nil {
+		t.Error(err)
+	}
+}

@@ -62,10 +62,22 @@ var (
 		quarantine: prometheus.NewDesc("caddy_capture_quarantine",
 			"Postbacks that wait in quarantine, by reason.", []string{"reason"}, nil),
 		stores: prometheus.NewDesc("caddy_capture_stores",
-			"Stores of this process by state: ok, degraded (nothing is written now, it will go on by itself) or stopped "+
+			"Stores of this process by state: ok, degraded (nothing is written now and it will go on by itself, or somebody has "+
+				"to see to something) or stopped "+
 				"(a restart is needed).", []string{"state"}, nil),
 		room: prometheus.NewDesc("caddy_capture_store_room_bytes",
 			"What the disk can still take before a store stops writing; of several stores, the least.", nil, nil),
+		spools: prometheus.NewDesc("caddy_capture_spools",
+			"Spools of shared stores by state: shared (all goes to the database), spooling (it cannot be reached, all goes to the disk "+
+				"of this machine) or draining (it is back, and what waits is sent).", []string{"state"}, nil),
+		spooled: prometheus.NewDesc("caddy_capture_spool_length",
+			"Clicks and postbacks that wait on the disk of this machine for a shared store.", []string{"kind"}, nil),
+		spoolBytes: prometheus.NewDesc("caddy_capture_spool_bytes",
+			"What waits on the disk of this machine for a shared store, in bytes.", nil, nil),
+		spoolAge: prometheus.NewDesc("caddy_capture_spool_age_seconds",
+			"How long the oldest of what waits for a shared store has done so; 0 if nothing waits.", nil, nil),
+		refused: prometheus.NewDesc("caddy_capture_spool_refused",
+			"Clicks and postbacks that a shared store refuses, and that are set aside on the disk of this machine.", []string{"kind"}, nil),
 	}
 )
 
@@ -87,7 +99,11 @@ func registerMetrics(reg *prometheus.Registry) error {
 
 // ledgerCollector reads the open ledgers when it is asked; several stores in
 // one process are summed.
-type ledgerCollector struct{ queue, bytes, quarantine, stores, room *prometheus.Desc }
+type ledgerCollector struct {
+	queue, bytes, quarantine, stores, room *prometheus.Desc
+
+	spools, spooled, spoolBytes, spoolAge, refused *prometheus.Desc
+}
 
 // Describe implements prometheus.Collector.
 func (c ledgerCollector) Describe(ch chan<- *prometheus.Desc) {
@@ -96,6 +112,11 @@ func (c ledgerCollector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- c.quarantine
 	ch <- c.stores
 	ch <- c.room
+	ch <- c.spools
+	ch <- c.spooled
+	ch <- c.spoolBytes
+	ch <- c.spoolAge
+	ch <- c.refused
 }
 
 // Collect implements prometheus.Collector.
@@ -105,6 +126,7 @@ func (c ledgerCollector) Collect(ch chan<- prometheus.Metric) {
 	waiting := make(map[capture.Reason]int64)
 	states := make(map[string]int)
 	room := int64(-1)
+	var spools []*capture.SpoolStatus
 	for _, l := range openLedgers() {
 		h := l.Health()
 		queued += h.QueuedClicks + h.QueuedPostbacks
@@ -113,6 +135,9 @@ func (c ledgerCollector) Collect(ch chan<- prometheus.Metric) {
 		// A store that is not open, or not on a disk, does not know.
 		if left := max(0, h.Store.Free-h.Store.Reserve); h.Store.Reserve > 0 && (room < 0 || left < room) {
 			room = left
+		}
+		if h.Store.Spool != nil {
+			spools = append(spools, h.Store.Spool)
 		}
 		for reason, n := range h.Store.Quarantine {
 			waiting[reason] += n
@@ -130,6 +155,35 @@ func (c ledgerCollector) Collect(ch chan<- prometheus.Metric) {
 	if room >= 0 {
 		ch <- prometheus.MustNewConstMetric(c.room, prometheus.GaugeValue, float64(room))
 	}
+	c.collectSpools(ch, spools)
+}
+
+// collectSpools says nothing where no store is shared.
+func (c ledgerCollector) collectSpools(ch chan<- prometheus.Metric, spools []*capture.SpoolStatus) {
+	if len(spools) == 0 {
+		return
+	}
+	states := make(map[capture.SpoolState]int)
+	var clicks, postbacks, refusedClicks, refusedPostbacks int
+	var bytes int64
+	var age time.Duration
+	for _, s := range spools {
+		states[s.State]++
+		clicks, postbacks, bytes = clicks+s.Clicks, postbacks+s.Postbacks, bytes+s.Bytes
+		refusedClicks, refusedPostbacks = refusedClicks+s.RefusedClicks, refusedPostbacks+s.RefusedPostbacks
+		if !s.Oldest.IsZero() {
+			age = max(age, time.Since(s.Oldest))
+		}
+	}
+	for _, state := range []capture.SpoolState{capture.SpoolShared, capture.SpoolSpooling, capture.SpoolDraining} {
+		ch <- prometheus.MustNewConstMetric(c.spools, prometheus.GaugeValue, float64(states[state]), string(state))
+	}
+	ch <- prometheus.MustNewConstMetric(c.spooled, prometheus.GaugeValue, float64(clicks), "clicks")
+	ch <- prometheus.MustNewConstMetric(c.spooled, prometheus.GaugeValue, float64(postbacks), "postbacks")
+	ch <- prometheus.MustNewConstMetric(c.spoolBytes, prometheus.GaugeValue, float64(bytes))
+	ch <- prometheus.MustNewConstMetric(c.spoolAge, prometheus.GaugeValue, age.Seconds())
+	ch <- prometheus.MustNewConstMetric(c.refused, prometheus.GaugeValue, float64(refusedClicks), "clicks")
+	ch <- prometheus.MustNewConstMetric(c.refused, prometheus.GaugeValue, float64(refusedPostbacks), "postbacks")
 }
 
 // observeCommit notes one batch that is on disk.

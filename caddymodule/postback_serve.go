@@ -24,7 +24,7 @@ func (p *Postback) ServeHTTP(w http.ResponseWriter, r *http.Request, _ caddyhttp
 		return p.unavailable(w, r, err)
 	}
 	a := p.arrival(r)
-	a.Codec = held.codec
+	a.Codec = held.codec()
 	p.boundBody(w, r)
 	pb, reject := p.route.Receive(r, a)
 	if reject != nil {

@@ -499,7 +499,7 @@ func BenchmarkPostback(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	a.Codec = held.codec
+	a.Codec = held.codec()
 	r := httptest.NewRequest(http.MethodGet, "/pb?click_id="+id+"&txid=1&payout=12.50&currency=USD", nil)
 	r.TLS = &tls.ConnectionState{HandshakeComplete: true}
 	pb, rej := p.route.Receive(r, a)
@@ -513,7 +513,7 @@ func BenchmarkPostback(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			a := p.arrival(r)
-			a.Codec = held.codec
+			a.Codec = held.codec()
 			if _, rej := p.route.Receive(r, a); rej != nil {
 				b.Fatal(rej)
 			}

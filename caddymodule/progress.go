@@ -30,6 +30,7 @@ type progress struct {
 	started     time.Time
 	drawn       time.Time
 	done, total int64 // a total of zero is not known
+	before      int64 // of done, what an earlier attempt did
 	shown       int   // width of what stands on the line
 }
 
@@ -66,7 +67,7 @@ func (p *progress) set(done, total int64) {
 // begin starts anew with something else to be done.
 func (p *progress) begin(what string) {
 	p.clear()
-	p.what, p.started, p.drawn, p.done, p.total = what, time.Time{}, time.Time{}, 0, 0
+	p.what, p.started, p.drawn, p.done, p.total, p.before = what, time.Time{}, time.Time{}, 0, 0, 0
 }
 
 // clear takes the line away.
@@ -102,9 +103,9 @@ func (p *progress) text(took time.Duration) string {
 		parts = append(parts, p.amount(p.done))
 	}
 	if took >= time.Second {
-		rate := float64(p.done) / took.Seconds()
+		rate := float64(p.done-p.before) / took.Seconds()
 		parts = append(parts, p.amount(int64(rate))+"/s")
-		if known && p.done > 0 {
+		if known && p.done > p.before {
 			left := time.Duration(float64(p.total-p.done) / rate * float64(time.Second))
 			parts = append(parts, left.Round(time.Second).String()+" left")
 		}

@@ -46,6 +46,15 @@ func TestProgress(t *testing.T) {
 	p.set(12345, 0)
 	want("\rnext  12,345")
 
+	// What an earlier attempt did says nothing of the rate.
+	p.begin("copying")
+	p.before = 1000
+	p.set(1000, 3000)
+	out.Reset()
+	now = now.Add(2 * time.Second)
+	p.set(1500, 3000)
+	want("\rcopying   50%  1,500 of 3,000  250/s  6s left")
+
 	silent := &progress{now: time.Now}
 	silent.set(1, 2)
 	silent.clear()

@@ -99,7 +99,7 @@ func testName() string { return "test-" + strings.ToLower(rand.Text()[:12]) }
 
 // findID looks for the click ID in the address of the redirect.
 func (t *testRun) findID(c *testClick, location string) (clickid.Ref, string) {
-	ref, id, where := findClickID(t.lease.codec, location)
+	ref, id, where := findClickID(t.lease.codec(), location)
 	if id == "" {
 		t.fail("click ID", "the address that the visitor is sent to has no click ID", explainNoID(c.route.click))
 		return ref, ""
@@ -194,8 +194,19 @@ func (t *testRun) awaitClick(ref clickid.Ref) (*capture.Click, error) {
 // storeTrouble says what the store has to say.
 func (t *testRun) storeTrouble() string {
 	h := t.lease.ledger.Health()
-	if h.State == "ok" {
-		return "The store says that all is well; see Caddy's log for what happened."
+	switch spool := h.Store.Spool; {
+	case h.State != "ok":
+		return "The store is " + h.State + ": " + h.Why
+	case spool != nil && spool.State != capture.SpoolShared:
+		return spoolTrouble(spool)
 	}
-	return "The store is " + h.State + ": " + h.Why
+	return "The store says that all is well; see Caddy's log for what happened."
+}
+
+// spoolTrouble says why something waits on this machine.
+func spoolTrouble(s *capture.SpoolStatus) string {
+	if s.State == capture.SpoolDraining {
+		return "The database is back, and what waited on this machine is being sent to it: test again in a moment."
+	}
+	return "The database does not take what comes: " + s.Why
 }

@@ -60,8 +60,11 @@ func (t *testRun) explainPostback(s *sentPostback) string {
 	case capture.BodyTooLarge, capture.MalformedRequest, capture.MethodNotAllowed:
 		text += ". The test's postback is an ordinary one; does a handler before the postback change the request?"
 	}
-	if s.answer.Outcome == capture.Unavailable {
+	switch s.answer.Outcome {
+	case capture.Unavailable:
 		text += ". " + t.storeTrouble()
+	case capture.Accepted:
+		text += ". It is on the disk of this machine, and booked when the database takes it. " + t.storeTrouble()
 	}
 	return strings.TrimPrefix(text, ". ")
 }

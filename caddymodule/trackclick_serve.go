@@ -99,7 +99,7 @@ func (t *TrackClick) mint() mint {
 		}
 		left -= time.Since(start)
 	}
-	return mint{ledger: lease.ledger, codec: lease.codec, epoch: lease.ledger.Identity().Epoch, left: left}
+	return mint{ledger: lease.ledger, codec: lease.codec(), epoch: lease.ledger.Identity().Epoch, left: left}
 }
 
 // unrecorded returns the place of a click that is not kept.

@@ -57,7 +57,7 @@ func newTracker(t testing.TB, h *TrackClick) *tracker {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tr.codec = lease.codec
+	tr.codec = lease.codec()
 	if h.MaxWait == caddy.Duration(defaultMaxWait) {
 		h.MaxWait = caddy.Duration(10 * time.Second) // the machine may be busy
 	}
@@ -598,7 +598,7 @@ func TestTrackClickInCaddy(t *testing.T) {
 		if res.StatusCode != 302 || body != "" || res.Header.Get("Content-Length") != "0" || res.Header["Set-Cookie"] != nil {
 			t.Errorf("status %d, header %v, body %q", res.StatusCode, res.Header, body)
 		}
-		ref, err := lease.codec.Decode(idPattern.FindString(res.Header.Get("Location")))
+		ref, err := lease.codec().Decode(idPattern.FindString(res.Header.Get("Location")))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddy-capture/caddy-capture/attribution"
 	"github.com/caddy-capture/caddy-capture/capture"
@@ -297,6 +298,19 @@ func TestHealthBanner(t *testing.T) {
 	}
 	if body := f.page("/setup"); !strings.Contains(body, "The store needs you") {
 		t.Error("the next steps do not begin with the store")
+	}
+	f.health = &capture.Health{State: "ok", Store: capture.StoreStatus{Spool: &capture.SpoolStatus{State: capture.SpoolSpooling, Clicks: 1200, Postbacks: 3}}}
+	if body := f.page("/report"); !strings.Contains(body, `data-state="spooling"`) || !strings.Contains(body, "<strong>The database does not take") || strings.Contains(body, `role="alert"`) {
+		t.Error("the report does not say that something waits for the database")
+	}
+	f.health.Store.Spool.Since, f.health.Store.Spool.Why = time.Now().Add(-time.Hour), "connection <refused>"
+	if body := f.page("/setup"); !strings.Contains(body, "1200 clicks, 3 postbacks") || !strings.Contains(body, "spooling since ") || !strings.Contains(body, "connection &lt;refused&gt;") ||
+		!strings.Contains(body, "in the database") {
+		t.Error("the setup does not say what waits for the database, since when and why")
+	}
+	f.health.Store.Spool = &capture.SpoolStatus{State: capture.SpoolShared}
+	if body := f.page("/report"); strings.Contains(body, "data-state") {
+		t.Error("the report speaks of a spool that is empty")
 	}
 	f.health = nil
 	if strings.Contains(f.page("/"), `role="alert"`) {

@@ -19,6 +19,8 @@ func outcomeWords(o capture.Outcome) string {
 		return "Nothing to book"
 	case capture.Rejected:
 		return "Refused"
+	case capture.Accepted:
+		return "On disk, booked when the shared store is back"
 	case capture.Unavailable:
 		return "Store away, sender tries again"
 	}

@@ -51,13 +51,18 @@ func findChromium(t testing.TB) string {
 
 // installChromium returns the path of the browser that it has installed. What is done it writes to say.
 func installChromium(ctx context.Context, env []string, say io.Writer) (string, error) {
-	if _, err := os.Stat(installScript); err != nil { // what depends on it is not taken from Go's test cache
+	return install(ctx, installScript, env, say)
+}
+
+// install returns what a script prints that installs something.
+func install(ctx context.Context, script string, env []string, say io.Writer) (string, error) {
+	if _, err := os.Stat(script); err != nil { // what depends on it is not taken from Go's test cache
 		return "", err
 	}
 	ctx, cancel := context.WithTimeout(ctx, installLimit)
 	defer cancel()
 	var last bytes.Buffer
-	install := exec.CommandContext(ctx, "sh", installScript)
+	install := exec.CommandContext(ctx, "sh", script)
 	install.Env, install.Stderr, install.WaitDelay = env, io.MultiWriter(say, &last), 5*time.Second
 	path, err := install.Output()
 	if err == nil {
@@ -66,7 +71,7 @@ func installChromium(ctx context.Context, env []string, say io.Writer) (string, 
 	why := strings.TrimSpace(last.String())
 	why = why[strings.LastIndexByte(why, '\n')+1:]
 	if why == "" {
-		return "", fmt.Errorf("no Chromium in PATH: %w", err)
+		return "", fmt.Errorf("running %s: %w", script, err)
 	}
 	return "", errors.New(why)
 }

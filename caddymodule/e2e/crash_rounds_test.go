@@ -18,6 +18,7 @@ const (
 // TestCrashRounds kills a busy server at random moments, again and again on one store. Every start
 // must be quick, and find everything that was acknowledged, exactly once.
 func TestCrashRounds(t *testing.T) {
+	t.Parallel()
 	rounds := crashRounds
 	if text := os.Getenv("CAPTURE_CRASH_ROUNDS"); text != "" {
 		n, err := strconv.Atoi(text)

@@ -25,34 +25,50 @@ func (d *day) checkWeights(t *testing.T) {
 }
 
 func (d *day) checkReports(t *testing.T, middle time.Time) {
+	t.Helper()
+	for _, a := range d.questions(t, middle) {
+		d.checkReport(t, a.question, a.more)
+	}
+}
+
+// An asked is a question and how the admin API is asked what it does not say by itself.
+type asked struct {
+	question
+	more string
+}
+
+func (d *day) questions(t *testing.T, middle time.Time) (all []asked) {
+	t.Helper()
+	ask := func(q question, more string) { all = append(all, asked{q, more}) }
 	for _, by := range []string{
 		"", "campaign", "source", "sub.sub1", "sub.sub2", "sub.creative", "sub.placement", "sub.kw", "event", "destination",
 		"hour", "day", "month", "campaign,source", "campaign,event", "source,event", "campaign,sub.creative", "day,campaign",
 		"hour,source", "sub.sub1,sub.sub2", "destination,event", "event,campaign,source,destination", "month,day,hour,campaign",
 	} {
-		d.checkReport(t, question{by: dimensions(by)}, "")
+		ask(question{by: dimensions(by)}, "")
 	}
 	for _, campaign := range []string{"acme", "shoes-spring", "summer sale", "été", "books", "nobody's"} {
-		d.checkReport(t, question{by: dimensions("source,event"), campaign: campaign}, "")
+		ask(question{by: dimensions("source,event"), campaign: campaign}, "")
 	}
 	for _, source := range []string{"newsletter", "partner-é", "a&b=c", "mail", "\uFFFD"} {
-		d.checkReport(t, question{by: dimensions("campaign,destination"), source: source}, "")
-		d.checkReport(t, question{by: dimensions("sub.sub1"), source: source, campaign: "acme"}, "")
+		ask(question{by: dimensions("campaign,destination"), source: source}, "")
+		ask(question{by: dimensions("sub.sub1"), source: source, campaign: "acme"}, "")
 	}
 	for _, name := range []string{"America/New_York", "Asia/Kolkata", "Pacific/Auckland"} {
 		zone, err := time.LoadLocation(name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		d.checkReport(t, question{by: dimensions("day,campaign"), zone: zone}, "&tz="+url.QueryEscape(name))
-		d.checkReport(t, question{by: dimensions("hour"), zone: zone}, "&tz="+url.QueryEscape(name))
+		ask(question{by: dimensions("day,campaign"), zone: zone}, "&tz="+url.QueryEscape(name))
+		ask(question{by: dimensions("hour"), zone: zone}, "&tz="+url.QueryEscape(name))
 	}
 	from := "&from=" + middle.Format(time.RFC3339)
-	d.checkReport(t, question{by: dimensions("campaign,event"), from: middle}, from)
-	d.checkReport(t, question{by: nil, from: middle}, from)
+	ask(question{by: dimensions("campaign,event"), from: middle}, from)
+	ask(question{by: nil, from: middle}, from)
 	tomorrow := time.Now().UTC().AddDate(0, 0, 2)
-	d.checkReport(t, question{by: dimensions("campaign"), from: tomorrow}, "&from="+tomorrow.Format("2006-01-02")+"&to="+tomorrow.AddDate(0, 0, 1).Format("2006-01-02"))
-	d.checkReport(t, question{by: dimensions("campaign")}, "&from=2026-01-01&to="+tomorrow.Format(time.RFC3339))
+	ask(question{by: dimensions("campaign"), from: tomorrow}, "&from="+tomorrow.Format("2006-01-02")+"&to="+tomorrow.AddDate(0, 0, 1).Format("2006-01-02"))
+	ask(question{by: dimensions("campaign")}, "&from=2026-01-01&to="+tomorrow.Format(time.RFC3339))
+	return all
 }
 
 func dimensions(by string) []string {

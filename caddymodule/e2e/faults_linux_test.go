@@ -292,6 +292,7 @@ func (s *server) collectGarbage() (done chan error) {
 // TestDamagedStore flips one byte in each file of a store, in turn. The site must be served whatever
 // it is, and the ledger have everything, or nothing and say what to do.
 func TestDamagedStore(t *testing.T) {
+	t.Parallel()
 	s := startServer(t, witnessSite)
 	w := newWitness(s)
 	run := func() {

@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"testing"
+
+	"github.com/caddy-capture/caddy-capture/capture/pgstore/pgtest"
 )
 
 // caddyBinary is the server under test.
@@ -25,7 +27,7 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	caddyBinary = path
-	os.Exit(m.Run())
+	pgtest.Main(m) // which ends the database's server, too
 }
 
 func findBinary() (string, error) {

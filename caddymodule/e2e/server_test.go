@@ -132,6 +132,12 @@ func (s *server) expectSanity() {
 func (s *server) start() {
 	s.t.Helper()
 	s.launch()
+	s.started()
+}
+
+// started waits until a server that was launched serves.
+func (s *server) started() {
+	s.t.Helper()
 	eventually(s.t, startTimeout, func() error {
 		if s.hasExited() {
 			s.t.Fatalf("the server has ended\n%s", s.logs())

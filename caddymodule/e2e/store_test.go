@@ -39,6 +39,7 @@ func TestStoreIsAFile(t *testing.T) {
 }
 
 func TestStoreLocked(t *testing.T) {
+	t.Parallel()
 	first := startServer(t, threeLinesWithStore)
 	id := first.click("/go/acme", "aff_sub")
 	second := newServer(t, threeLinesWithStore)

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
@@ -50,13 +49,7 @@ func planned(b *testing.B) benchPlan {
 	case "", "short":
 		return benchPlan{[]benchSetup{{http1, 64, 2, warm, !memory}, {https2, 64, 1, !warm, !memory}}, time.Second, 2000}
 	case "full":
-		rounds := 7
-		if asked := os.Getenv("CAPTURE_BENCH_ROUNDS"); asked != "" {
-			var err error
-			if rounds, err = strconv.Atoi(asked); err != nil || rounds < 1 {
-				b.Fatalf("CAPTURE_BENCH_ROUNDS is %q: it must be a positive number", asked)
-			}
-		}
+		rounds := benchRounds(b, 7)
 		p := benchPlan{slice: 4 * time.Second, clicks: 20_000}
 		for _, protocol := range []protocol{http1, https2} {
 			for _, connections := range []int{1, 64, 1024} {
@@ -68,6 +61,20 @@ func planned(b *testing.B) benchPlan {
 		b.Fatalf("CAPTURE_BENCH is %q: it may be full or short", asked)
 		return benchPlan{}
 	}
+}
+
+// benchRounds is how many rounds CAPTURE_BENCH_ROUNDS asks for, or as many as are usual.
+func benchRounds(b *testing.B, usual int) int {
+	b.Helper()
+	asked := os.Getenv("CAPTURE_BENCH_ROUNDS")
+	if asked == "" {
+		return usual
+	}
+	rounds, err := strconv.Atoi(asked)
+	if err != nil || rounds < 1 {
+		b.Fatalf("CAPTURE_BENCH_ROUNDS is %q: it must be a positive number", asked)
+	}
+	return rounds
 }
 
 // BenchmarkServer compares what Capture does to a request with Caddy's bare redir and respond, in
@@ -122,15 +129,6 @@ func (r *benchReport) save(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-}
-
-// benchOut is the directory that CAPTURE_BENCH_OUT names, from the checkout's top.
-func benchOut() string {
-	out := os.Getenv("CAPTURE_BENCH_OUT")
-	if out == "" || filepath.IsAbs(out) {
-		return out
-	}
-	return filepath.Join("..", "..", out)
 }
 
 // measureKinds measures all kinds in turns, and returns their slices in the order of the rounds.

@@ -154,8 +154,5 @@ func saveProfiles(tables string) error {
 	if out == "" {
 		return nil
 	}
-	if err := os.MkdirAll(out, 0o755); err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(out, "profile.txt"), []byte(tables+"\n"), 0o644)
+	return leaveFiles(out, map[string][]byte{"profile.txt": []byte(tables + "\n")})
 }

@@ -3,6 +3,7 @@ package e2e
 import (
 	"bufio"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -81,6 +82,7 @@ const (
 	kindRespond  = "respond"
 	kindStamped  = "respond stamped"
 	kindPostback = "postback"
+	kindOld      = "postback of an old click"
 	kindRepeat   = "repeat"
 	kindForged   = "forged"
 )
@@ -176,13 +178,27 @@ func (s *benchServer) url(p protocol, k benchKind) string {
 // what repeats its postback.
 func (s *benchServer) moreClicks(b *testing.B, n int) {
 	b.Helper()
+	var err error
+	if s.ids, err = makeClicks(n, s.site()); err != nil {
+		b.Fatal(err)
+	}
+	if err := writeLines(s.list, s.ids); err != nil {
+		b.Fatal(err)
+	}
+	if a := s.get("/postback?click_id=" + s.ids[0] + "&txid=order-0&payout=12.50&currency=USD"); a.status != 200 {
+		b.Fatalf("postback: status %d %s", a.status, a.body)
+	}
+}
+
+// makeClicks follows a tracked link of some servers, in turns, and returns the IDs of the clicks.
+func makeClicks(n int, sites ...string) ([]string, error) {
 	const workers = 16
 	ids := make([][]string, workers)
 	faults := make([]error, workers)
 	var all sync.WaitGroup
 	for w := range workers {
 		all.Go(func() {
-			c := client{addr: s.site()}
+			c := client{addr: sites[w%len(sites)]}
 			defer c.close()
 			for len(ids[w]) < (n+workers-1)/workers && faults[w] == nil {
 				a, err := c.do("GET", "/go/acme?source=newsletter", "")
@@ -195,18 +211,7 @@ func (s *benchServer) moreClicks(b *testing.B, n int) {
 		})
 	}
 	all.Wait()
-	for _, err := range faults {
-		if err != nil {
-			b.Fatal(err)
-		}
-	}
-	s.ids = slices.Concat(ids...)
-	if err := writeLines(s.list, s.ids); err != nil {
-		b.Fatal(err)
-	}
-	if a := s.get("/postback?click_id=" + s.ids[0] + "&txid=order-0&payout=12.50&currency=USD"); a.status != 200 {
-		b.Fatalf("postback: status %d %s", a.status, a.body)
-	}
+	return slices.Concat(ids...), errors.Join(faults...)
 }
 
 // targets writes a kind's targets to a file, one a line. All connections will go through them from

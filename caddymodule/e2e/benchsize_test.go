@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,7 +23,8 @@ type sizePlan struct {
 	sweep       []int         // sizes of which the retention is measured
 	keep        string        // directory where stores are kept for the next run
 	spend       bool          // whether kept stores may be used up
-	days        time.Duration // from how long before the end the clicks are that postbacks are about
+	fresh       int           // clicks that each server makes for its postbacks
+	days        time.Duration // from how long before the end of the past old clicks are
 	connections int
 }
 
@@ -33,13 +33,13 @@ func plannedSizes(b *testing.B) sizePlan {
 	b.Helper()
 	planned(b) // skips where the tools are missing
 	p := sizePlan{
-		sizes: []int{1000, 100_000}, rounds: 2, slice: 2 * time.Second, starts: 1, limited: 50_000, underLoad: 3 * time.Second,
+		sizes: []int{1000, 100_000}, rounds: 2, slice: time.Second, starts: 1, limited: 50_000, underLoad: 3 * time.Second, fresh: 2000,
 		connections: 64, keep: os.Getenv("CAPTURE_BENCH_DIR"), spend: os.Getenv("CAPTURE_BENCH_SPEND") != "",
 	}
 	full := os.Getenv("CAPTURE_BENCH") == "full"
 	if full {
 		p.sizes = []int{10_000, 10_000_000, 100_000_000}
-		p.wait = true
+		p.wait, p.fresh = true, 20_000
 		p.rounds, p.slice, p.starts, p.limited, p.underLoad = 7, 6*time.Second, 3, 3_000_000, 30*time.Second
 	}
 	p.rounds = numberAsked(b, "CAPTURE_BENCH_ROUNDS", p.rounds)
@@ -130,23 +130,17 @@ func BenchmarkSize(b *testing.B) {
 // saveSizes leaves the tables where CAPTURE_BENCH_OUT says, if it does.
 func saveSizes(b *testing.B, text string) {
 	b.Helper()
-	out := os.Getenv("CAPTURE_BENCH_OUT")
+	out := benchOut()
 	if out == "" {
 		return
 	}
-	if !filepath.IsAbs(out) {
-		out = filepath.Join("..", "..", out) // from the checkout's top
-	}
-	if err := os.MkdirAll(out, 0o755); err != nil {
-		b.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(out, "size.txt"), []byte(text), 0o644); err != nil {
+	if err := leaveFiles(out, map[string][]byte{"size.txt": []byte(text)}); err != nil {
 		b.Fatal(err)
 	}
 }
 
 // sizeKinds are the kinds of requests that are measured, each yardstick before what it is of.
-var sizeKinds = []string{kindRedir, kindClick, kindRespond, kindPostback, kindRepeat}
+var sizeKinds = []string{kindRedir, kindClick, kindRespond, kindPostback, kindOld, kindRepeat}
 
 func newRandom() *rand.Rand { return rand.New(rand.NewPCG(7, 11)) }
 
@@ -158,7 +152,7 @@ func measureRounds(b *testing.B, plan sizePlan, all []*sizedServer) float64 {
 	random := newRandom()
 	for _, s := range all {
 		for i := range s.kinds { // a turn that does not count
-			s.turn(random, i, 2*time.Second)
+			s.turn(random, i, min(plan.slice, 2*time.Second))
 		}
 	}
 	own := func() (sum time.Duration) {

@@ -43,6 +43,7 @@ func sizeExample() *sizeReport {
 			kinds: []measuredKind{
 				made(kindRedir, "", 10, 100, 10), made(kindClick, kindRedir, click, 10*click, click),
 				made(kindRespond, "", 10, 10, 10), made(kindPostback, kindRespond, postback, postback, postback),
+				made(kindOld, kindRespond, postback, 2*postback, postback*postback/10),
 				made(kindRepeat, kindRespond, 20, 20, 20),
 			},
 		}
@@ -68,6 +69,7 @@ func TestBenchSizeTargets(t *testing.T) {
 	for what, want := range map[string]string{
 		"growth of click":                                         "20.0 missed",
 		"growth of postback":                                      "5.0 met",
+		"growth of postback of an old click":                      "5.0 met",
 		"growth of repeat":                                        "0.0 met",
 		"seconds to open 2 M clicks":                              "0.8 met",
 		"seconds to open 2 M clicks after kill -9":                "11.9 missed",

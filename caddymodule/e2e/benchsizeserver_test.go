@@ -99,6 +99,8 @@ type sizedServer struct {
 	store  *madeStore
 	spend  bool // whether the store may be used up
 	bench  *benchServer
+	fresh  []string      // IDs of clicks that the server has made
+	idle   time.Duration // processor time until the server was at rest after that
 	meter  *meter
 	memory *memoryWatch
 	// When the server was started that is under load.
@@ -159,14 +161,17 @@ func (s *sizedServer) ready() {
 		s.b.Fatal(err)
 	}
 	s.meter = again
-	first := s.store.past.ID(s.store.codec, 0)
-	if a := s.bench.get("/postback?click_id=" + first + "&txid=order-0&payout=12.50&currency=USD"); a.status != 200 {
-		s.b.Fatalf("postback: status %d %s", a.status, a.body)
-	}
-	kinds := benchKinds(http1, first)
-	for _, name := range sizeKinds {
-		i := slices.IndexFunc(kinds, func(k benchKind) bool { return k.name == name })
-		s.kinds = append(s.kinds, measuredKind{kind: kinds[i]})
+	s.bench.moreClicks(s.b, s.plan.fresh)
+	s.fresh = slices.Clone(s.bench.ids)
+	s.idle = s.bench.quiet(s.b)
+	for _, k := range benchKinds(http1, s.fresh[0]) {
+		if slices.Contains(sizeKinds, k.name) {
+			s.kinds = append(s.kinds, measuredKind{kind: k})
+		}
+		if k.name == kindPostback {
+			k.name = kindOld
+			s.kinds = append(s.kinds, measuredKind{kind: k})
+		}
 	}
 }
 
@@ -176,7 +181,7 @@ func (s *sizedServer) passFirstSweep() {
 	s.b.Helper()
 	if s.plan.wait {
 		time.Sleep(time.Until(s.started.Add(65 * time.Second)))
-		s.swept = s.bench.quiet(s.b) - s.checked
+		s.swept = s.bench.quiet(s.b) - s.idle
 	}
 	var err error
 	if s.rest, err = memoryOfProcess(s.bench.pid()); err != nil {
@@ -207,10 +212,10 @@ func (s *server) quiet(b *testing.B) time.Duration {
 	return last.cpu
 }
 
-// idsATurn is how many clicks a turn's postbacks are about.
+// idsATurn is how many old clicks a turn's postbacks are about.
 const idsATurn = 50_000
 
-// spread makes other clicks those that postbacks are about, from the last days of the past.
+// spread makes other old clicks those that postbacks are about, from the last days of the past.
 func (s *sizedServer) spread(random *rand.Rand) {
 	s.b.Helper()
 	past := s.store.past
@@ -219,11 +224,18 @@ func (s *sizedServer) spread(random *rand.Rand) {
 	if s.plan.days < span {
 		recent = max(1, int(float64(past.Clicks)*float64(s.plan.days)/float64(span)))
 	}
-	s.bench.ids = s.bench.ids[:0]
-	for range min(recent, idsATurn) {
-		s.bench.ids = append(s.bench.ids, past.ID(s.store.codec, past.Clicks-1-random.IntN(recent)))
+	ids := make([]string, min(recent, idsATurn))
+	for i := range ids {
+		ids[i] = past.ID(s.store.codec, past.Clicks-1-random.IntN(recent))
 	}
-	if err := writeLines(s.bench.list, s.bench.ids); err != nil {
+	s.about(ids)
+}
+
+// about makes some clicks those that postbacks are about.
+func (s *sizedServer) about(ids []string) {
+	s.b.Helper()
+	s.bench.ids = ids
+	if err := writeLines(s.bench.list, ids); err != nil {
 		s.b.Fatal(err)
 	}
 }
@@ -231,7 +243,11 @@ func (s *sizedServer) spread(random *rand.Rand) {
 // turn measures one kind of request for a while.
 func (s *sizedServer) turn(random *rand.Rand, i int, length time.Duration) benchFigures {
 	s.b.Helper()
-	s.spread(random)
+	if s.kinds[i].kind.name == kindOld {
+		s.spread(random)
+	} else {
+		s.about(s.fresh)
+	}
 	f, err := s.meter.slice(http1, s.plan.connections, s.kinds[i].kind, length)
 	if err != nil {
 		s.b.Fatal(fmt.Errorf("%d clicks: %w", s.clicks, err))

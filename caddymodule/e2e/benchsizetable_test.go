@@ -75,7 +75,7 @@ const (
 // targets are what should hold.
 func (r *sizeReport) targets() (all []benchTarget) {
 	smallest, largest := r.lines[0], r.lines[len(r.lines)-1]
-	for _, kind := range []string{kindClick, kindPostback, kindRepeat} {
+	for _, kind := range []string{kindClick, kindPostback, kindOld, kindRepeat} {
 		all = append(all, benchTarget{
 			what: fmt.Sprintf("growth of %s", kind), value: largest.growth(kind, smallest), limit: growthLimit, below: true,
 		})
@@ -133,7 +133,7 @@ func (r *sizeReport) text() string {
 	fmt.Fprintf(&b, "\n== Processor time by size of the store, rounds: %d of %v; other processes took %.0f%% of the server's processors\n\n",
 		r.plan.rounds, r.plan.slice, r.others*100)
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "clicks\tredir us\tclick us\tratio\tp99 ms\trespond us\tpostback us\tratio\tp99 ms\trepeat us\tratio\t")
+	fmt.Fprintln(w, "clicks\tredir us\tclick us\tratio\tp99 ms\trespond us\tpostback us\tratio\tp99 ms\told click us\tratio\tp99 ms\trepeat us\tratio\t")
 	for _, f := range r.lines {
 		cells := []string{countOf(f.clicks)}
 		for _, name := range sizeKinds {
@@ -142,7 +142,7 @@ func (r *sizeReport) text() string {
 			if f.of(name).kind.yardstick != "" {
 				cells = append(cells, number(f.ratio(name), 2))
 			}
-			if name == kindClick || name == kindPostback {
+			if name == kindClick || name == kindPostback || name == kindOld {
 				cells = append(cells, number(m.p99, 2))
 			}
 		}

@@ -3,7 +3,6 @@ package e2e
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -60,10 +59,7 @@ func BenchmarkStress(b *testing.B) {
 	for b.Loop() {
 		r := stress(b, plan)
 		fmt.Printf("\n%s\n", r.text())
-		if out := os.Getenv("CAPTURE_BENCH_OUT"); out != "" {
-			if !filepath.IsAbs(out) {
-				out = filepath.Join("..", "..", out) // from the checkout's top
-			}
+		if out := benchOut(); out != "" {
 			if err := r.write(out); err != nil {
 				b.Fatal(err)
 			}

@@ -2,11 +2,8 @@ package e2e
 
 import (
 	"bytes"
-	"encoding/csv"
 	"fmt"
 	"math"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -176,12 +173,6 @@ var csvHeader = []string{
 
 // records are the lines as CSV; what was not measured is empty.
 func records(lines []benchLine) [][]string {
-	n := func(v float64, decimals int) string {
-		if math.IsNaN(v) {
-			return ""
-		}
-		return number(v, decimals)
-	}
 	all := [][]string{csvHeader}
 	for _, l := range lines {
 		limit, met := "", ""
@@ -190,10 +181,10 @@ func records(lines []benchLine) [][]string {
 		}
 		all = append(all, []string{
 			l.setup.protocol.short(), strconv.Itoa(l.setup.connections), l.kind, l.yardstick, strconv.Itoa(l.setup.rounds),
-			n(l.requests, 0), n(l.cpu, 2), n(l.cpuRatio, 3), limit, met, n(l.throughput, 0), n(l.throughputRatio, 3),
-			n(l.p50, 3), n(l.p99, 3), n(l.p999, 3), n(l.allocs, 1), n(l.allocBytes, 0), n(l.written, 0),
-			n(l.commits, 4), n(l.syncs, 4), n(l.late, 4), n(l.resident, 0),
-			n(l.others, 3),
+			measured(l.requests, 0), measured(l.cpu, 2), measured(l.cpuRatio, 3), limit, met, measured(l.throughput, 0), measured(l.throughputRatio, 3),
+			measured(l.p50, 3), measured(l.p99, 3), measured(l.p999, 3), measured(l.allocs, 1), measured(l.allocBytes, 0), measured(l.written, 0),
+			measured(l.commits, 4), measured(l.syncs, 4), measured(l.late, 4), measured(l.resident, 0),
+			measured(l.others, 3),
 		})
 	}
 	return all
@@ -221,22 +212,11 @@ func (r *benchReport) text() string {
 
 // write leaves the report in a directory.
 func (r *benchReport) write(dir string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	var values, picture bytes.Buffer
-	if err := csv.NewWriter(&values).WriteAll(records(r.lines)); err != nil {
-		return err
-	}
+	var picture bytes.Buffer
 	if err := plot(&picture, r.head[0], r.lines); err != nil {
 		return err
 	}
-	for name, data := range map[string][]byte{
-		"table.txt": []byte(r.text()), "results.csv": values.Bytes(), "plot.svg": picture.Bytes(),
-	} {
-		if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
-			return err
-		}
-	}
-	return nil
+	return leaveFiles(dir, map[string][]byte{
+		"table.txt": []byte(r.text()), "results.csv": asCSV(records(r.lines)), "plot.svg": picture.Bytes(),
+	})
 }

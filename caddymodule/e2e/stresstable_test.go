@@ -2,10 +2,7 @@ package e2e
 
 import (
 	"bytes"
-	"encoding/csv"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -133,22 +130,11 @@ func (r *stressReport) records() [][]string {
 
 // write leaves the report in a directory.
 func (r *stressReport) write(dir string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	var values, picture bytes.Buffer
-	if err := csv.NewWriter(&values).WriteAll(r.records()); err != nil {
-		return err
-	}
+	var picture bytes.Buffer
 	if err := r.plot(&picture); err != nil {
 		return err
 	}
-	for name, data := range map[string][]byte{
-		"stress.txt": []byte(r.text()), "stress.csv": values.Bytes(), "stress.svg": picture.Bytes(),
-	} {
-		if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
-			return err
-		}
-	}
-	return nil
+	return leaveFiles(dir, map[string][]byte{
+		"stress.txt": []byte(r.text()), "stress.csv": asCSV(r.records()), "stress.svg": picture.Bytes(),
+	})
 }

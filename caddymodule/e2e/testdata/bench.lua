@@ -1,10 +1,18 @@
 -- What wrk sends for the benchmark, and what it says of it at the end, in one line of name=value.
 -- Arguments: the status that every answer must have, the request's target, and, for targets with
--- {id} and {n} in them, a file of click IDs and a word that no other run has.
+-- {id} and {n} in them, a file of click IDs and a word that no other run has. Where BENCH_PORTS names
+-- ports of 127.0.0.1, the first thread loads the first of them, and so on.
 
 local threads = {}
+local ports = {}
+for port in (os.getenv("BENCH_PORTS") or ""):gmatch("%d+") do
+  ports[#ports + 1] = port
+end
 
 function setup(thread)
+  if #ports > 0 then
+    thread.addr = wrk.lookup("127.0.0.1", ports[#threads % #ports + 1])[1]
+  end
   thread:set("number", #threads)
   table.insert(threads, thread)
 end

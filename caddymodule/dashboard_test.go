@@ -77,7 +77,7 @@ http://%s {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := caddy.Load(data, true); err != nil {
+		if err := loadAlone(t, data, s.addr, outer, inner); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -1,17 +1,21 @@
 package caddymodule
 
 import (
+	"bufio"
 	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -89,7 +93,50 @@ func (s *site) tryLoad(option, directives string) error {
 	if err != nil {
 		return err
 	}
-	return caddy.Load(cfg, true)
+	return loadAlone(s.t, cfg, s.addr)
+}
+
+// loadAlone loads a configuration, and waits until nobody else listens at the
+// addresses any more: Caddy closes the listeners from before in the background,
+// and as ports are shared they may be given a request until then.
+func loadAlone(t testing.TB, cfg []byte, addrs ...string) error {
+	t.Helper()
+	err := caddy.Load(cfg, true)
+	for _, addr := range addrs {
+		eventually(t, "one listener alone is at "+addr, func() bool {
+			return caddy.ListenerUsage("tcp", addr) <= 1 && listening(t, addr) <= 1
+		})
+	}
+	return err
+}
+
+// listening counts the sockets that listen at an address of IPv4, as Caddy's own
+// count goes down before the socket is closed. Elsewhere than on Linux it is 0.
+func listening(t testing.TB, addr string) (n int) {
+	t.Helper()
+	at, err := netip.ParseAddrPort(addr)
+	if err != nil {
+		t.Error(err)
+		return 0
+	}
+	f, err := os.Open("/proc/net/tcp")
+	if err != nil {
+		return 0
+	}
+	defer f.Close()
+	ip := at.Addr().As4()
+	want := fmt.Sprintf("%08X:%04X", binary.NativeEndian.Uint32(ip[:]), at.Port())
+	lines := bufio.NewScanner(f)
+	for lines.Scan() { // number, local address, remote address, state; those that listen come first
+		switch fields := strings.Fields(lines.Text()); {
+		case len(fields) < 4 || fields[0] == "sl":
+		case fields[3] != "0A":
+			return n
+		case fields[1] == want:
+			n++
+		}
+	}
+	return n
 }
 
 func (s *site) url(path string) string { return "http://" + s.addr + path }

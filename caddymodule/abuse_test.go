@@ -79,9 +79,10 @@ func testSlowBodies(t *testing.T, conf string) {
 	s := newSite(t)
 	s.conf = conf
 	option, _ := memoryOption(t)
-	s.load(option, "postback /pb {\n max_body 64KiB\n}\npostback /token {\n token a-long-secret\n}")
+	s.load(option, "postback /pb {\n max_body 64KiB\n}\npostback /token {\n token a-long-secret\n}\npostback /intime {\n max_body 64KiB\n}")
 	s.hurry("/pb", 300*time.Millisecond)
 	s.hurry("/token", 300*time.Millisecond)
+	s.hurry("/intime", inTime)
 	id := click(t, "acme", 0)
 	// drip writes a piece now and then, for ever.
 	drip := func(piece string) func(io.Writer, <-chan struct{}) {
@@ -107,8 +108,11 @@ func testSlowBodies(t *testing.T, conf string) {
 		}
 	}
 	const late, large = `"reason":"malformed_request","detail":"the body did not arrive in time`, `"reason":"body_too_large"`
+	var parts sync.WaitGroup
+	parts.Go(func() { s.inParts(id) })
+	defer parts.Wait()
 	chunk := "8000\r\n" + strings.Repeat("x", 0x8000) + "\r\n"
-	for name, tt := range map[string]struct {
+	cases := map[string]struct {
 		path   string
 		feed   func(io.Writer, <-chan struct{})
 		status int
@@ -122,56 +126,66 @@ func testSlowBodies(t *testing.T, conf string) {
 		"nothing of what is said": {"/pb", once("Content-Length: 1\r\n\r\n", nil), 400, late},
 		"a token, and slow":       {"/token?token=a-long-secret", once("Content-Length: 60000\r\n\r\n", drip("x")), 400, late},
 		"large and slow to come":  {"/pb", once("Content-Length: 70000\r\n\r\n", drip("x")), 413, large},
-		"endless and fast":        {"/pb", once("Transfer-Encoding: chunked\r\n\r\n", drip(chunk)), 413, large},
-		"large, then silent":      {"/pb", once("Transfer-Encoding: chunked\r\n\r\n"+strings.Repeat(chunk, 3), nil), 413, large},
-	} {
-		t.Run(name, func(t *testing.T) {
-			var wg sync.WaitGroup
-			for range 3 {
-				wg.Go(func() {
-					status, body, closed := s.slowly("POST "+tt.path+" HTTP/1.1", tt.feed)
-					if status != tt.status || !strings.Contains(body, tt.want) {
-						t.Errorf("got %d %s", status, body)
-					}
-					if !closed {
-						t.Error("the connection is kept, with the rest of the body to come")
-					}
-				})
-			}
-			wg.Wait()
-		})
+		"endless and fast":        {"/intime", once("Transfer-Encoding: chunked\r\n\r\n", drip(chunk)), 413, large},
+		"large, then silent":      {"/intime", once("Transfer-Encoding: chunked\r\n\r\n"+strings.Repeat(chunk, 3), nil), 413, large},
 	}
-	if n := reported(t); n != 0 {
-		t.Errorf("%d conversions of requests that never ended", n)
+	t.Run("bodies", func(t *testing.T) {
+		for name, tt := range cases {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				var wg sync.WaitGroup
+				for range 3 {
+					wg.Go(func() {
+						status, body, closed := s.slowly("POST "+tt.path+" HTTP/1.1", tt.feed)
+						if status != tt.status || !strings.Contains(body, tt.want) {
+							t.Errorf("got %d %s", status, body)
+						}
+						if !closed {
+							t.Error("the connection is kept, with the rest of the body to come")
+						}
+					})
+				}
+				wg.Wait()
+			})
+		}
+	})
+	parts.Wait()
+	if n := reported(t); n != 1 {
+		t.Errorf("%d conversions of requests that never ended", n-1)
 	}
-	s.inParts(id)
 }
+
+// inTime is the limit for bodies that are to be in time.
+const inTime = 3 * time.Second
 
 // inParts sends bodies in parts, but in time, over one connection. It is as
 // good as before even when the time for a body is over.
 func (s *site) inParts(id string) {
 	t := s.t
-	t.Helper()
 	conn, err := net.Dial("tcp", s.addr)
 	if err != nil {
-		t.Fatal(err)
+		t.Error(err)
+		return
 	}
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
 	r := bufio.NewReader(conn)
 	for i := range 3 {
-		_, _ = fmt.Fprintf(conn, "POST /pb HTTP/1.1\r\nHost: %s\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nclick_id=\r\n", s.addr)
+		_, _ = fmt.Fprintf(conn, "POST /intime HTTP/1.1\r\nHost: %s\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nclick_id=\r\n", s.addr)
 		time.Sleep(10 * time.Millisecond)
 		_, _ = fmt.Fprintf(conn, "%x\r\n%s\r\n0\r\n\r\n", len(id), id)
 		res, err := http.ReadResponse(r, nil)
 		if err != nil {
-			t.Fatal(err)
+			t.Errorf("in parts: %v", err)
+			return
 		}
 		text, _ := io.ReadAll(res.Body)
 		if want := []string{"recorded", "duplicate", "duplicate"}[i]; res.StatusCode != 200 || !strings.Contains(string(text), want) {
 			t.Errorf("in parts: got %d %s", res.StatusCode, text)
 		}
-		time.Sleep(400 * time.Millisecond)
+		if i == 0 {
+			time.Sleep(inTime + 200*time.Millisecond)
+		}
 	}
 }
 
@@ -216,6 +230,7 @@ func TestSlowBodiesOverHTTP2(t *testing.T) {
 				})
 			}
 			wg.Wait()
+			s.hurry("/pb", inTime)
 			res, err := c.Post(s.url("/pb"), "application/x-www-form-urlencoded", strings.NewReader("click_id="+id))
 			if err != nil {
 				t.Fatal(err)
@@ -236,10 +251,10 @@ func TestBodyDeadlineEnds(t *testing.T) {
 			s.conf = conf
 			option, place := memoryOption(t)
 			s.load(option, "postback /pb")
-			s.hurry("/pb", 200*time.Millisecond)
+			s.hurry("/pb", 1500*time.Millisecond)
 			id := click(t, "acme", 0)
 			place.hook(func(*capture.Batch) error {
-				time.Sleep(500 * time.Millisecond)
+				time.Sleep(1700 * time.Millisecond)
 				return nil
 			})
 			req, _ := http.NewRequest(http.MethodPost, s.url("/pb"), strings.NewReader("click_id="+id))

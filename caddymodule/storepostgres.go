@@ -109,6 +109,9 @@ func (s *PostgresStore) Validate() error {
 	return nil
 }
 
+// spoolDeadline is a variable for tests.
+var spoolDeadline = spool.DefaultDeadline
+
 // Engine implements StoreModule.
 func (s *PostgresStore) Engine(logger *zap.Logger) capture.Engine {
 	queue := badgerstore.New(filepath.Join(s.dir, "queue"), logger)
@@ -122,7 +125,7 @@ func (s *PostgresStore) Engine(logger *zap.Logger) capture.Engine {
 			return q, nil
 		},
 		// As a place it is another one than the same directory as an embedded store.
-		Limit: s.SpoolSize, Home: "spool " + queue.Key(), Settings: fmt.Sprintf("%q %q %d", s.dsn, s.Schema, s.Pool),
+		Deadline: spoolDeadline, Limit: s.SpoolSize, Home: "spool " + queue.Key(), Settings: fmt.Sprintf("%q %q %d", s.dsn, s.Schema, s.Pool),
 		Logger: logger,
 	}
 }

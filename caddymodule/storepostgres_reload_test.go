@@ -19,6 +19,7 @@ import (
 
 	"github.com/caddy-capture/caddy-capture/capture"
 	"github.com/caddy-capture/caddy-capture/capture/pgstore/pgtest"
+	"github.com/caddy-capture/caddy-capture/capture/spool"
 )
 
 // way is a way to a server on which nothing arrives while it is silent, and nobody
@@ -110,6 +111,8 @@ func ends(t testing.TB, what string, f func() error) {
 // A server that has fallen silent, and nobody knows that yet, keeps no Caddy from
 // stopping, starting, or going over to another store, and costs nothing.
 func TestPostgresFallsSilent(t *testing.T) {
+	defer func(d time.Duration) { spoolDeadline = d }(spoolDeadline)
+	spoolDeadline = spool.DefaultDeadline
 	server := pgtest.Own(t)
 	w := newWay(t, server)
 	s := newSite(t)
@@ -119,6 +122,7 @@ func TestPostgresFallsSilent(t *testing.T) {
 	}
 	ends(t, "the first start", load(option))
 	first := s.visited()
+	spoolIs(t, capture.SpoolShared)
 	s.postback(first, "1", "recorded")
 
 	w.silent.Store(true)

@@ -145,6 +145,7 @@ func TestReplayOfBytes(t *testing.T) {
 func TestAdminEraseOfQueued(t *testing.T) {
 	s, place := trackedSite(t)
 	srv := adminServer(t, adminAPI{})
+	s.hasten()
 	place.hook(func(*capture.Batch) error { return capture.ErrNoSpace })
 	id := s.visit("/go/acme?sub1=somebody")
 	status, _, body := adminDo(t, srv, http.MethodDelete, "/capture/clicks/"+id)

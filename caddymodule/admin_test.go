@@ -82,16 +82,26 @@ func adminGet(t testing.TB, srv *httptest.Server, path string, v any) {
 func trackedSite(t testing.TB) (*site, *memoryPlace) {
 	option, place := memoryOption(t)
 	s := newSite(t)
-	s.load(option, `
+	s.load(option, trackedRoutes)
+	return s, place
+}
+
+const trackedRoutes = `
 	track_click /go/* https://acme.example/offer?aff_sub={click_id} {
 		keep coupon
 		cost 0.12 EUR
+		max_wait 10s
 	}
 	postback /postback
 	postback /secret {
 		token very-secret-token
-	}`)
-	return s, place
+	}`
+
+// hasten lets visitors of a trackedSite wait only for a moment, for a store that
+// takes nothing.
+func (s *site) hasten() {
+	s.t.Helper()
+	s.load("capture {\n store memory "+s.t.Name()+"\n}", strings.Replace(trackedRoutes, "10s", "50ms", 1))
 }
 
 // visit clicks a link and returns the click ID.
@@ -353,6 +363,7 @@ func TestAdminHealth(t *testing.T) {
 	if h.State != "ok" || h.Version == "" || h.LastCommit == nil || h.Quarantine == nil || !h.Store.Writable {
 		t.Errorf("health: %+v", h)
 	}
+	s.hasten()
 	place.SetHooks(memstore.Hooks{Before: func(*capture.Batch) error { return capture.ErrNoSpace }})
 	s.get("/go/acme")
 	eventually(t, "the store is degraded", func() bool {

@@ -90,6 +90,7 @@ func TestCommands(t *testing.T) {
 	if err != nil || out != "" || side != "no conversions\n" {
 		t.Errorf("%v: %q %q", err, out, side)
 	}
+	s.hasten()
 	place.SetHooks(memstore.Hooks{Before: func(*capture.Batch) error { return capture.ErrNoSpace }})
 	s.get("/go/acme")
 	eventually(t, "health fails", func() bool {

@@ -274,6 +274,7 @@ func TestInjectInCaddy(t *testing.T) {
 	s := newSite(t)
 	s.load(option, `track_click /out/* {
 		inject aff_sub
+		max_wait 10s
 	}
 	redir /out/direct https://acme.example/?partner=42
 	route /out/* {

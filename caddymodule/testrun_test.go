@@ -270,6 +270,7 @@ func TestTestRunFindsFaults(t *testing.T) {
 func TestTestRunWithoutStore(t *testing.T) {
 	s, place := trackedSite(t)
 	srv := adminServer(t, adminAPI{})
+	s.hasten()
 	place.SetHooks(memstore.Hooks{Before: func(*capture.Batch) error { return capture.ErrNoSpace }})
 	s.get("/go/acme")
 	eventually(t, "the store is degraded", func() bool {

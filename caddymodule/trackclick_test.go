@@ -584,9 +584,13 @@ func TestJSONDefaults(t *testing.T) {
 func TestTrackClickInCaddy(t *testing.T) {
 	option, place := memoryOption(t)
 	s := newSite(t)
-	s.load(option, `track_click /go/* https://acme.example/offer?aff_sub={click_id}
+	s.load(option, `track_click /go/* https://acme.example/offer?aff_sub={click_id} {
+		max_wait 10s
+	}
 	handle_path /land/acme {
-		track_click https://acme.example/land?aff_sub={click_id}
+		track_click https://acme.example/land?aff_sub={click_id} {
+			max_wait 10s
+		}
 	}`)
 	place.want(t, 1, 0)
 	lease, err := runningApp(t).acquire()

@@ -8,7 +8,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -29,7 +28,7 @@ func TestReloadKeepsStore(t *testing.T) {
 	option, place := memoryOption(t)
 	s.load(option, "postback /pb")
 	id := click(t, "acme", 0)
-	before := runtime.NumGoroutine()
+	before := goroutines()
 	for i := range 30 {
 		s.load(option, fmt.Sprintf("postback /pb\npostback /pb%d", i))
 		if res, body := s.get("/pb?click_id=" + id); res.StatusCode != 200 {

@@ -128,7 +128,7 @@ func TestAdminImport(t *testing.T) {
 // admin endpoint gives a request to arrive.
 func TestAdminImportStreams(t *testing.T) {
 	s, _ := trackedSite(t)
-	srv := adminServer(t, adminAPI{})
+	srv := adminServerReading(t, adminAPI{}, time.Second)
 	id := s.visit("/go/acme")
 	body, feed := io.Pipe()
 	go func() {
@@ -136,7 +136,7 @@ func TestAdminImportStreams(t *testing.T) {
 		for i := range 300 {
 			_, _ = fmt.Fprintf(feed, "%s,t%d\n", id, i)
 		}
-		time.Sleep(500 * time.Millisecond)
+		time.Sleep(1500 * time.Millisecond)
 		_, _ = fmt.Fprintf(feed, "%s,last\n", id)
 		_ = feed.Close()
 	}()

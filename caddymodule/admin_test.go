@@ -22,9 +22,14 @@ import (
 	"github.com/caddy-capture/caddy-capture/capture/storetest/memstore"
 )
 
-// adminServer serves the routes of the admin API like Caddy does, with its
-// short deadline for reading made much shorter.
+// adminServer serves the routes of the admin API like Caddy does.
 func adminServer(t testing.TB, api adminAPI) *httptest.Server {
+	t.Helper()
+	return adminServerReading(t, api, 10*time.Second)
+}
+
+// adminServerReading is one with another deadline for reading.
+func adminServerReading(t testing.TB, api adminAPI, limit time.Duration) *httptest.Server {
 	t.Helper()
 	mux := http.NewServeMux()
 	for _, route := range api.Routes() {
@@ -42,7 +47,7 @@ func adminServer(t testing.TB, api adminAPI) *httptest.Server {
 		})
 	}
 	srv := httptest.NewUnstartedServer(mux)
-	srv.Config.ReadTimeout = 300 * time.Millisecond
+	srv.Config.ReadTimeout = limit
 	srv.Start()
 	t.Cleanup(srv.Close)
 	return srv
@@ -375,9 +380,9 @@ func TestAdminHealth(t *testing.T) {
 
 func TestAdminStream(t *testing.T) {
 	defer func(d time.Duration) { heartbeat = d }(heartbeat)
-	heartbeat = 400 * time.Millisecond
+	heartbeat = 1500 * time.Millisecond
 	s, _ := trackedSite(t)
-	srv := adminServer(t, adminAPI{})
+	srv := adminServerReading(t, adminAPI{}, time.Second)
 	id := s.visit("/go/acme")
 	s.get("/postback?click_id=" + id + "&txid=old")
 

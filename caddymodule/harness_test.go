@@ -179,7 +179,7 @@ type asksAgain struct{ once http.RoundTripper }
 
 func (a asksAgain) RoundTrip(req *http.Request) (*http.Response, error) {
 	res, err := a.once.RoundTrip(req)
-	for n := 0; n < 3 && (errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.EOF)); n++ {
+	for n := 0; n < 3 && unread(err); n++ {
 		if req.Body != nil && req.Body != http.NoBody {
 			if req.GetBody == nil {
 				break
@@ -194,6 +194,12 @@ func (a asksAgain) RoundTrip(req *http.Request) (*http.Response, error) {
 		res, err = a.once.RoundTrip(req)
 	}
 	return res, err
+}
+
+// unread tells of errors of a connection that ended.
+func unread(err error) bool {
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, io.EOF) ||
+		err != nil && strings.Contains(err.Error(), "http: server closed idle connection")
 }
 
 // adapt makes JSON of a Caddyfile.

@@ -197,10 +197,12 @@ func TestPostgresThereAndBack(t *testing.T) {
 		})
 	}
 	for range 4 {
-		s.load(shared, routes)
-		time.Sleep(100 * time.Millisecond)
-		s.load(embedded, routes)
-		time.Sleep(100 * time.Millisecond)
+		for _, option := range []string{shared, embedded} {
+			s.load(option, routes)
+			n := booked[option].Load()
+			time.Sleep(100 * time.Millisecond)
+			eventually(t, "a postback is acknowledged", func() bool { return booked[option].Load() > n })
+		}
 	}
 	stop.Store(true)
 	wg.Wait()

@@ -56,11 +56,13 @@ const (
 	eventLimit = 30 * time.Second
 	// eventPoll is how often is looked whether a configuration runs again.
 	eventPoll = 20 * time.Millisecond
-	// eventFlush is how long a server that stops waits for handlers.
-	eventFlush = 2 * time.Second
 	// dropLogEvery bounds how often is logged that events are dropped.
 	dropLogEvery = time.Minute
 )
+
+// eventFlush is how long a server that stops waits for handlers. It is a variable
+// for tests.
+var eventFlush = 2 * time.Second
 
 // waitingEvent is what an event will say. It has nothing of the request.
 type waitingEvent struct {

@@ -245,6 +245,8 @@ func TestEventContextOutlivesHandler(t *testing.T) {
 
 // What waits when the server stops is told first.
 func TestEventsAtTheEnd(t *testing.T) {
+	defer func(d time.Duration) { eventFlush = d }(eventFlush)
+	eventFlush = 30 * time.Second
 	s, _, ear := listeningSite(t, func(context.Context) { time.Sleep(20 * time.Millisecond) })
 	id := s.visit("/go/acme")
 	for i := range 5 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"math"
 	"net/url"
 	"reflect"
 	"strings"
@@ -44,12 +45,18 @@ func TestParseQuery(t *testing.T) {
 	}
 }
 
-// Not parallel: it counts allocations.
+// Not parallel: it counts the allocations of the whole process, in which others
+// may be at work still. So the least of some counts is ours.
 func TestParseQueryAllocations(t *testing.T) {
 	buf := make(queryValues, 0, 8)
-	if n := testing.AllocsPerRun(100, func() { buf = appendQuery(buf[:0], "source=a&sub1=b&utm_source=c") }); n != 0 {
-		t.Errorf("%v allocations for a query that needs no decoding", n)
+	least := math.Inf(1)
+	for range 10 {
+		n := testing.AllocsPerRun(100, func() { buf = appendQuery(buf[:0], "source=a&sub1=b&utm_source=c") })
+		if least = min(least, n); least == 0 {
+			return
+		}
 	}
+	t.Errorf("%v allocations for a query that needs no decoding", least)
 }
 
 func FuzzParseQuery(f *testing.F) {

@@ -416,7 +416,7 @@ func TestStoreInTrouble(t *testing.T) {
 		t.Helper()
 		start := time.Now()
 		w, err := tr.serve(request("/go/x"), nil)
-		if err != nil || w.Code != 302 || time.Since(start) > 5*time.Second {
+		if err != nil || w.Code != 302 || time.Since(start) > 9*time.Second {
 			t.Fatalf("%s: status %d after %s, error %v", what, w.Code, time.Since(start), err)
 		}
 		return w.Header().Get("Location")
@@ -431,13 +431,14 @@ func TestStoreInTrouble(t *testing.T) {
 	release := make(chan struct{})
 	tr.engine.SetHooks(memstore.Hooks{Before: func(*capture.Batch) error { <-release; return nil }})
 	var location string
+	began := time.Now()
 	for range 20 {
 		location = serve(tr, "slow")
 	}
 	if late, counted := count("slow store", "late"), count("slow store", "counted"); late != 20 || counted != 20 {
 		t.Errorf("%v late of %v", late, counted)
 	}
-	if n := tr.logs.FilterMessageSnippet("before the click was on disk").Len(); n < 1 || n > 6 {
+	if n := tr.logs.FilterMessageSnippet("before the click was on disk").Len(); n < 1 || n > 6+int(time.Since(began)/(10*time.Second)) {
 		t.Errorf("%d lines in the log", n)
 	}
 	close(release)

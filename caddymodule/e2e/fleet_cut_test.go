@@ -21,6 +21,7 @@ func TestFleetOneCut(t *testing.T) {
 	w := f.witness()
 	early := w.clickAt(apart)
 	w.sellAt(t, apart, early, 200, "recorded")
+	f.settle()
 
 	since := time.Now()
 	net.is(wireCut, 0)
@@ -36,15 +37,18 @@ func TestFleetOneCut(t *testing.T) {
 	other.expectOutcome(t, late[2], sale, 202, "quarantined")
 	apart.expectOutcome(t, late[2], sale, 200, "accepted")
 	// With their own they go on.
-	w.sellAt(t, one, w.clickAt(other), 200, "recorded")
+	own := w.clickAt(other)
+	eventually(t, fleetTimeout, other.inDatabase)
+	w.sellAt(t, one, own, 200, "recorded")
 	for _, s := range []*server{one, other} {
 		s.expectParked(t, late...)
-		if err := s.inDatabase(); err != nil {
-			t.Error(err)
-		}
-		if got := s.report("").Total; got.Clicks != 3 || got.Conversions != 2 {
-			t.Errorf("node %s knows no more than 3 clicks and 2 conversions, and reports %s", s.site(), got)
-		}
+		eventually(t, fleetTimeout, s.inDatabase)
+		eventually(t, fleetTimeout, func() error {
+			if got := s.report("").Total; got.Clicks != 3 || got.Conversions != 2 {
+				return fmt.Errorf("node %s knows no more than 3 clicks and 2 conversions, and reports %s", s.site(), got)
+			}
+			return nil
+		})
 	}
 	apart.expectWaiting(t, since, 3, 4)
 	apart.kill()

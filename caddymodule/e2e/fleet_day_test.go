@@ -31,13 +31,17 @@ func TestFleetDay(t *testing.T) {
 	db := newDatabase(t)
 	f := startFleet(t, db.DSN(), fleetDayLinks()+dayNetworks+daySheets+"}\n")
 	d := newDay(t, f.nodes[0])
-	d.site, d.visitors, d.stories, d.left = f.front.site(), fleetVisits, fleetStories, fleetVisits
+	d.fleet, d.site, d.visitors, d.stories, d.left = f, f.front.site(), fleetVisits, fleetStories, fleetVisits
 	d.visits(0.4)
 	f.arrived(d)
 	d.postbacks(0.4)
 	t.Run("while all is well", func(t *testing.T) {
 		f.checkMetrics(t, d)
-		d.checkJournal(t)
+		if d.again == 0 {
+			d.checkJournal(t)
+		} else {
+			d.checkRoughJournal(t)
+		}
 	})
 	middle := d.pause()
 	f.roughly(d, db)
@@ -126,6 +130,25 @@ func (d *day) repeats() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.again++
+}
+
+// decides waits until the nodes decide again, after one of them has accepted what could be decided. A machine that is
+// too busy to have that done within two seconds may make it do so now and then, for all who ask it meanwhile.
+func (d *day) decides() {
+	lanes := func(more int) (slow int) {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if d.undecided == 0 {
+			d.slow++
+		}
+		d.undecided += more
+		return d.slow
+	}
+	if lanes(+1) > slowAtMost {
+		d.fault("the nodes accept what they could decide, again and again")
+	}
+	defer lanes(-1)
+	d.fleet.decides(d.fleet.nodes...)
 }
 
 // standsFor tells whether v may be answered instead of another while servers come and go. What they cannot decide they
@@ -251,8 +274,8 @@ func (f *fleet) checkMetrics(t *testing.T, d *day) {
 		for _, s := range f.nodes {
 			got += s.metric(t, "caddy_capture_postbacks_total", fmt.Sprintf("outcome=%q", outcome), fmt.Sprintf("reason=%q", reason))
 		}
-		if got != float64(want) {
-			t.Errorf("caddy_capture_postbacks_total of %q is %v at all nodes, want %d", key, got, want)
+		if got < float64(want-d.again) || got > float64(want+d.again) {
+			t.Errorf("caddy_capture_postbacks_total of %q is %v at all nodes, want %d, and %d were sent once more", key, got, want, d.again)
 		}
 	}
 	for _, s := range f.nodes {

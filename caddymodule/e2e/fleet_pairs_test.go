@@ -45,6 +45,7 @@ func TestFleetPairs(t *testing.T) {
 				case "recorded duplicate", "duplicate recorded":
 				case "accepted recorded", "recorded accepted", "accepted duplicate", "duplicate accepted", "accepted accepted":
 					accepted.Add(1)
+					f.decides(one, other)
 				default:
 					wrong <- fmt.Sprintf("%s: %s and %s", target, first, second)
 				}

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -107,6 +108,8 @@ type fleet struct {
 
 	site, schema string // the nodes' Caddyfile, and what they share
 	passed       int64  // clicks beside those of a witness
+	slow         int    // postbacks that a busy machine did not decide in time
+	deciding     sync.Mutex
 }
 
 // startFleet starts three nodes at the same moment, on a new schema, and what stands before them.
@@ -144,7 +147,9 @@ func startFleetOver(t *testing.T, links string, dsns ...string) *fleet {
 // newNode prepares one that was never one before.
 func (f *fleet) newNode(dsn string) *server {
 	f.t.Helper()
-	return newServer(f.t, f.site, "$DSN", dsn, "$SCHEMA", f.schema)
+	s := newServer(f.t, f.site, "$DSN", dsn, "$SCHEMA", f.schema)
+	s.fleet = f
+	return s
 }
 
 // stop ends all of the fleet as systemd does.
@@ -192,6 +197,22 @@ func (s *server) inDatabase() error {
 		return fmt.Errorf("node %s has not all in the database: %v", s.site(), c)
 	}
 	return nil
+}
+
+// decides waits until nodes that accepted postbacks, for want of a decision in time, have had all of them decided and
+// decide at once again. Of many who wait one asks, which keeps a busy machine from being busier.
+func (f *fleet) decides(nodes ...*server) {
+	f.t.Helper()
+	f.deciding.Lock()
+	defer f.deciding.Unlock()
+	for _, s := range nodes {
+		eventually(f.t, fleetTimeout, func() error {
+			if c := s.condition(); c.status != 200 || c.Store.Spool.State != "shared" || c.Store.Spool.Postbacks > 0 {
+				return fmt.Errorf("node %s has not had all decided: %v", s.site(), c)
+			}
+			return nil
+		})
+	}
 }
 
 // settle waits until the database has all there is.

@@ -33,6 +33,7 @@ type server struct {
 	env   []string
 	vars  []string // what $NAME stands for in Caddyfiles
 	under []string // a command that runs the server's, as taskset does
+	fleet *fleet   // that it is a node of, if of one
 
 	process *exec.Cmd
 	exited  chan struct{} // closed when the process has ended

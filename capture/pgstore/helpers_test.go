@@ -43,6 +43,10 @@ func open(t *testing.T, e *Engine) *node {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return opened(t, e, s)
+}
+
+func opened(t *testing.T, e *Engine, s capture.Store) *node {
 	t.Cleanup(func() { _ = s.Close(0) })
 	pos := s.Position()
 	return &node{t: t, e: e, s: s.(*Store), next: pos.NextBlock, batch: pos.NextBatch}

@@ -138,6 +138,7 @@ func TestLockedInTheSameProcess(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t)
 	s := openStore(t, e)
+	e.patience = shortly
 	_, err := e.Open(ctx)
 	mustErr(t, err, capture.ErrLocked)
 	if !strings.Contains(err.Error(), "caddy reload") || !strings.Contains(err.Error(), canonical(e.Dir)) {

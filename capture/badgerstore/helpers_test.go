@@ -21,10 +21,13 @@ var ctx = context.Background()
 // day is where the tests' time begins.
 var day = time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
 
+// shortly is how long a lock is waited for that somebody has and keeps.
+const shortly = 500 * time.Millisecond
+
 func newEngine(t testing.TB) *Engine {
 	t.Helper()
 	e := New(filepath.Join(t.TempDir(), "store"), zap.NewNop())
-	e.patience = 500 * time.Millisecond // a process that a test beside starts has the lock open for a moment
+	e.patience = 10 * time.Second // a process that a test beside starts has the lock open for a moment
 	return e
 }
 

@@ -102,6 +102,7 @@ func TestLockedByAnotherProcess(t *testing.T) {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	}()
+	e.patience = shortly
 	start := time.Now()
 	_, err := e.Open(ctx)
 	mustErr(t, err, capture.ErrLocked)

@@ -133,6 +133,7 @@ func TestRestorePlaces(t *testing.T) {
 	if lease := readLease(canonical(e.Dir)); lease < s.Position().NextBlock {
 		t.Errorf("the lease beside Badger is %d, below %d", lease, s.Position().NextBlock)
 	}
+	e.patience = shortly
 	mustErr(t, e.Restore(ctx, bytes.NewReader(file)), capture.ErrLocked)
 }
 

@@ -361,6 +361,7 @@ func TestCopiesAtOnce(t *testing.T) {
 		var stores [4]capture.Store
 		for i := range stores {
 			c := another(t, e)
+			c.patience = shortly
 			n.must(os.WriteFile(filepath.Join(c.Dir, nodeName), data, 0o600))
 			wg.Go(func() {
 				s, err := c.Open(context.Background())

@@ -45,7 +45,7 @@ func TestCopyOfErasures(t *testing.T) {
 				mustCopy(t, from, on)
 				from = on
 			}
-			moved := &Engine{DSN: e.DSN, Schema: fresh(t).Schema, Dir: e.Dir, Logger: zap.NewNop(), patience: shortly}
+			moved := &Engine{DSN: e.DSN, Schema: fresh(t).Schema, Dir: e.Dir, Logger: zap.NewNop(), patience: patient}
 			mustCopy(t, from, moved)
 			n := open(t, moved)
 			if n.s.node != a.s.node {

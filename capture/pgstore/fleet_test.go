@@ -183,6 +183,7 @@ func TestSameNode(t *testing.T) {
 	n.must(n.commit([]*capture.Block{n.block(1)}))
 	locked := func(what string, e *Engine) {
 		t.Helper()
+		e.patience = shortly
 		if s, err := e.Open(context.Background()); !errors.Is(err, capture.ErrLocked) {
 			t.Errorf("%s: %v, want ErrLocked", what, err)
 			if err == nil {

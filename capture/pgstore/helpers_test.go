@@ -19,9 +19,13 @@ var (
 	booky = &capture.Rules{Retain: capture.Retention{Clicks: capture.DefaultRetainClicks, Journal: capture.DefaultRetainJournal}}
 )
 
-// shortly is how long the tests' stores wait for a lock: a test beside that starts a
-// server has its files open for a moment.
-const shortly = 300 * time.Millisecond
+const (
+	// patient is how long the tests' stores wait for a lock: a test beside that starts
+	// a server has its files open for a moment.
+	patient = 10 * time.Second
+	// shortly is the same where somebody has it and keeps it.
+	shortly = 300 * time.Millisecond
+)
 
 // node is an open store with the counters of a ledger.
 type node struct {
@@ -34,7 +38,7 @@ type node struct {
 
 // another returns an engine of the same store with a directory of its own.
 func another(t *testing.T, e *Engine) *Engine {
-	return &Engine{DSN: e.DSN, Schema: e.Schema, Dir: t.TempDir(), Logger: zap.NewNop(), patience: shortly, leaseFor: e.leaseFor}
+	return &Engine{DSN: e.DSN, Schema: e.Schema, Dir: t.TempDir(), Logger: zap.NewNop(), patience: patient, leaseFor: e.leaseFor}
 }
 
 func open(t *testing.T, e *Engine) *node {

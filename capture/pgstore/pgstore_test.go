@@ -14,7 +14,7 @@ func TestMain(m *testing.M) { pgtest.Main(m) }
 
 func fresh(t *testing.T) *Engine {
 	t.Helper()
-	return &Engine{DSN: pgtest.Shared(t).DSN(), Schema: pgtest.Schema(), Dir: t.TempDir(), Logger: zap.NewNop(), patience: shortly}
+	return &Engine{DSN: pgtest.Shared(t).DSN(), Schema: pgtest.Schema(), Dir: t.TempDir(), Logger: zap.NewNop(), patience: patient}
 }
 
 func TestConformance(t *testing.T) {

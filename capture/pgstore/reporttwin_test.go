@@ -76,7 +76,7 @@ LOCALE_PROVIDER icu ICU_LOCALE 'und-u-ka-shifted-ks-level1' LC_COLLATE 'C' LC_CT
 func newTwins(t *testing.T) *twins {
 	t.Helper()
 	w := &twins{t: t}
-	shared := &Engine{DSN: collated(t), Schema: pgtest.Schema(), Dir: t.TempDir(), Logger: zap.NewNop(), patience: shortly}
+	shared := &Engine{DSN: collated(t), Schema: pgtest.Schema(), Dir: t.TempDir(), Logger: zap.NewNop(), patience: patient}
 	w.shared = w.lives(shared)
 	w.disk = w.lives(badgerstore.New(filepath.Join(t.TempDir(), "store"), zap.NewNop()))
 	for _, s := range []capture.Store{w.shared, w.disk} {

@@ -38,22 +38,23 @@ func TestFrozenCommit(t *testing.T) {
 			direct := fresh(t)
 			e := another(t, direct)
 			e.DSN, e.patience = p.dsn(), 0
-			e.abandonAfter = time.Second
 			n, other := open(t, e), open(t, direct)
 			click := n.block(2)
 			n.must(n.commit([]*capture.Block{click}, sale(click.Clicks[0], "1")))
 			n.s.contended = time.Now().Add(time.Hour) // waits for its turn
 			other.s.contended = n.s.contended
 			b := n.make(nil, sale(click.Clicks[0], "2"))
+			e.abandonAfter = 3 * time.Second
 			p.mode.Store(freezes)
-			if err := n.s.Commit(within(t, time.Second), b); !errors.Is(err, capture.ErrUnknown) && !errors.Is(err, capture.ErrUnavailable) {
+			if err := n.s.Commit(within(t, 5*time.Second), b); !errors.Is(err, capture.ErrUnknown) && !errors.Is(err, capture.ErrUnavailable) {
 				t.Fatalf("the commit that was frozen: %v", err)
 			}
 			if p.cut.Load() != 1 {
 				t.Fatal("nothing was frozen: the test proves nothing")
 			}
-			n.must(other.s.Commit(within(t, 8*time.Second), other.make(nil, sale(click.Clicks[1], "1"))))
-			n.must(n.s.Commit(within(t, 8*time.Second), b))
+			e.abandonAfter = 0
+			n.must(other.s.Commit(within(t, time.Minute), other.make(nil, sale(click.Clicks[1], "1"))))
+			n.must(n.s.Commit(within(t, time.Minute), b))
 			if got := n.totals(); got.Conversions != 3 {
 				t.Errorf("%d conversions are counted, want 3", got.Conversions)
 			}

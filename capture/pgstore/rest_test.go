@@ -121,7 +121,7 @@ func TestFrozenMigration(t *testing.T) {
 	p.word = "schema_version (version) VALUES ($1)"
 	direct := fresh(t)
 	e := another(t, direct)
-	e.DSN, e.openFor = p.dsn(), 5*time.Second
+	e.DSN, e.openFor = p.dsn(), 20*time.Second
 	p.mode.Store(freezes)
 	if _, err := e.Open(context.Background()); !errors.Is(err, capture.ErrUnavailable) {
 		t.Errorf("opening: %v, want ErrUnavailable", err)

@@ -31,6 +31,7 @@ func TestLedgersThroughCuts(t *testing.T) {
 		}
 		ledgers[i] = l
 	}
+	const visitors, cuts = 6, 8
 	stop := make(chan struct{})
 	var cutting, wg sync.WaitGroup
 	cutting.Go(func() {
@@ -39,11 +40,13 @@ func TestLedgersThroughCuts(t *testing.T) {
 			case <-stop:
 				return
 			case <-time.After(400 * time.Millisecond): // longer than a ledger pauses, or it would never get on
+				if p.cut.Load() >= cuts { // those under way have to get to their end
+					return
+				}
 				p.mode.Store(cutsBefore + i%2)
 			}
 		}
 	})
-	const visitors, cuts = 6, 8
 	var clicks, booked, again atomic.Int64
 	begin := time.Now()
 	for v := range visitors {

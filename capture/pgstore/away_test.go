@@ -296,7 +296,7 @@ func TestReportersWait(t *testing.T) {
 	time.Sleep(300 * time.Millisecond) // until it waits for a connection
 	waits := sale(b.Clicks[0], "1")
 	waits.Problem = capture.BadPayout
-	n.must(n.s.Commit(within(t, 5*time.Second), n.make(nil, waits)))
+	n.must(n.s.Commit(within(t, time.Minute), n.make(nil, waits)))
 	cancel()
 	<-beaten
 	if got := n.s.Status().Quarantine[capture.BadPayout]; got != 1 {

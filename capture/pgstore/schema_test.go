@@ -466,11 +466,11 @@ func TestSmallPool(t *testing.T) {
 	b.Clicks[0].Subs = []capture.Param{{Name: "sub1", Value: "somebody"}}
 	n.must(n.commit([]*capture.Block{b}, sale(b.Clicks[0], "1")))
 	n.s.contended = time.Now().Add(time.Hour)
-	n.must(n.s.Commit(within(t, 5*time.Second), n.make(nil, sale(b.Clicks[0], "2"))))
-	if _, err := n.s.Erase(within(t, 10*time.Second), b.Clicks[0].Ref); err != nil {
+	n.must(n.s.Commit(within(t, time.Minute), n.make(nil, sale(b.Clicks[0], "2"))))
+	if _, err := n.s.Erase(within(t, time.Minute), b.Clicks[0].Ref); err != nil {
 		t.Error(err)
 	}
-	if _, err := n.s.Sweep(within(t, 10*time.Second), noon, capture.Retention{Clicks: 30 * 24 * time.Hour}); err != nil {
+	if _, err := n.s.Sweep(within(t, time.Minute), noon, capture.Retention{Clicks: 30 * 24 * time.Hour}); err != nil {
 		t.Error(err)
 	}
 	n.healthy()

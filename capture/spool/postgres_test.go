@@ -41,7 +41,7 @@ func fleetNode(t *testing.T, dsn, schema, dir string) *capture.Ledger {
 			}
 			return q, nil
 		},
-		Deadline: 5 * time.Second,
+		Deadline: 20 * time.Second, // what is expected to be decided is not accepted instead,
 	}
 	l, err := capture.OpenLedger(context.Background(), e, &capture.Attachment{Logger: zap.NewNop()}, capture.Options{})
 	if err != nil {
@@ -53,7 +53,7 @@ func fleetNode(t *testing.T, dsn, schema, dir string) *capture.Ledger {
 func clicked(t *testing.T, l *capture.Ledger) *capture.Click {
 	t.Helper()
 	c := &capture.Click{Time: time.Now(), Campaign: "acme", Source: "news", Destination: "https://acme.example/"}
-	if got := l.Wait(l.Record(c), 20*time.Second); got != capture.SavedOnDisk {
+	if got := l.Wait(l.Record(c), time.Minute); got != capture.SavedOnDisk {
 		t.Fatalf("a click is saved as %d: %+v", got, l.Health())
 	}
 	return c

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/caddy-capture/caddy-capture/capture"
+	"github.com/caddy-capture/caddy-capture/capture/pgstore/pgtest"
 )
 
 // TestClicksNeverMeet: batches of clicks are never tried again because of those
@@ -13,6 +14,7 @@ import (
 func TestClicksNeverMeet(t *testing.T) {
 	t.Parallel()
 	e := fresh(t)
+	e.DSN = pgtest.Own(t, "autovacuum=off").DSN() // what the tests beside hold for long would be in the way, too
 	nodes := []*node{open(t, e), open(t, another(t, e)), open(t, another(t, e))}
 	for _, n := range nodes {
 		n.must(n.commit([]*capture.Block{n.block(1)}))

@@ -61,10 +61,10 @@ func Shared(t testing.TB) *Server {
 	return there(t, shared, failure)
 }
 
-// Own starts a server for one test alone, which may stop it.
-func Own(t testing.TB) *Server {
+// Own starts a server for one test alone, which may stop it, with more settings.
+func Own(t testing.TB, settings ...string) *Server {
 	t.Helper()
-	s, err := Start()
+	s, err := Start(settings...)
 	if err == nil {
 		t.Cleanup(s.Stop)
 	}

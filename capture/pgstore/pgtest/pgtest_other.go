@@ -20,7 +20,7 @@ func Shared(t testing.TB) *Server {
 }
 
 // Own skips the test.
-func Own(t testing.TB) *Server { return Shared(t) }
+func Own(t testing.TB, _ ...string) *Server { return Shared(t) }
 
 // Main runs the tests.
 func Main(m *testing.M) { os.Exit(m.Run()) }

@@ -17,7 +17,7 @@ import (
 const browser = "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0"
 
 // requestTimeout is far longer than any answer takes; it only keeps a test from hanging.
-const requestTimeout = 30 * time.Second
+const requestTimeout = 60 * time.Second
 
 // A client is one keep-alive connection. Unlike net/http's client it sends a target byte for byte,
 // broken ones too, and never repeats a request on its own: a test knows what it has sent.

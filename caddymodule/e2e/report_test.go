@@ -190,7 +190,7 @@ func column(list []map[string]any, name string) []string {
 }
 
 // waitForClicks is how long clicks may stay queued before they are counted.
-const waitForClicks = 15 * time.Second
+const waitForClicks = 60 * time.Second
 
 // hasClicks says whether the reports count that many clicks, those of bots included.
 func (s *server) hasClicks(want int64) error {

@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	startTimeout   = 30 * time.Second
+	startTimeout   = 60 * time.Second
 	stopTimeout    = 30 * time.Second
 	commandTimeout = 60 * time.Second
 )

@@ -10,7 +10,7 @@ import (
 )
 
 // A server that cannot have its store says so soon.
-const refuseTimeout = 15 * time.Second
+const refuseTimeout = 60 * time.Second
 
 func TestStoreDirectoryMissing(t *testing.T) {
 	s := newServer(t, threeLinesWithStore)
@@ -121,7 +121,7 @@ func TestDiskFull(t *testing.T) {
 	s.stop()
 }
 
-const diskTimeout = 30 * time.Second
+const diskTimeout = 60 * time.Second
 
 // expectDiskFull also makes clicks, which stay queued.
 func (s *server) expectDiskFull(t *testing.T, id string, clicks int) {

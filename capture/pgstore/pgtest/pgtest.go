@@ -193,7 +193,7 @@ func (s *Server) run(name string, args ...string) error {
 func (s *Server) output(name string, args ...string) (string, error) {
 	cmd := exec.Command(filepath.Join(s.bin, name), args...) //nolint:gosec // the tests' own
 	cmd.Dir = s.Dir
-	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	cmd.Env = append(os.Environ(), "LC_ALL=C", "PGCTLTIMEOUT=300")
 	if s.cred != nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.cred}
 	}

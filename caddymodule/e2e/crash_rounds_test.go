@@ -12,7 +12,7 @@ import (
 const (
 	crashRounds  = 25
 	crashCheck   = 25 // rounds between two checks of everything
-	crashStartup = 10 * time.Second
+	crashStartup = 30 * time.Second
 )
 
 // TestCrashRounds kills a busy server at random moments, again and again on one store. Every start

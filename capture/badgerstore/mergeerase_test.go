@@ -237,18 +237,28 @@ func TestEraseBesideAMerge(t *testing.T) {
 	clicks := w.slow(day, time.Second, 12*groupBlocks)
 	s.merging.step = groupBlocks
 	erased := make(chan error, 1)
-	reached := uint64(0) // by the merge, when the erasure was done
-	writes := 0          // guarded by the lock that each write has
+	// Guarded by the lock that each write has.
+	writes := 0
+	var merged, reached uint64 // by the merge: so far, and when the erasure wrote the last time
 	s.commitAt = func(txn *badger.Txn, ts uint64) error {
+		data, err := getCopy(txn, keyMerged)
+		if err != nil {
+			return err
+		}
+		next := uint64(0)
+		if data != nil {
+			if next, err = decodeMerged(data); err != nil {
+				return err
+			}
+		}
+		if next > merged {
+			merged = next
+		} else {
+			reached = merged
+		}
 		if writes++; writes == 3 {
 			go func() {
 				_, err := s.Erase(ctx, clicks[len(clicks)/2].Ref)
-				if err == nil {
-					err = s.view(ctx, func(txn *transaction) (err error) {
-						reached, err = mergedOf(txn)
-						return err
-					})
-				}
 				erased <- err
 			}()
 			for s.erasing.Load() == 0 {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -40,7 +41,14 @@ func TestOpenLoop(t *testing.T) {
 	time.Sleep(400 * time.Millisecond)
 	resumed := time.Since(l.begin)
 	still.Unlock()
-	time.Sleep(100 * time.Millisecond)
+	eventually(t, requestTimeout, func() error { // the load itself may be late
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if !slices.ContainsFunc(l.controls, func(r timing) bool { return r.due > resumed }) {
+			return errors.New("nothing that was due later is answered yet")
+		}
+		return nil
+	})
 	l.stop()
 	for _, f := range l.faults {
 		t.Error(f)

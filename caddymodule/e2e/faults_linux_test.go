@@ -296,8 +296,16 @@ func TestDamagedStore(t *testing.T) {
 	s := startServer(t, witnessSite)
 	w := newWitness(s)
 	run := func() {
+		clicks, sales := w.acknowledged()
 		w.start()
 		time.Sleep(500 * time.Millisecond)
+		eventually(t, startTimeout, func() error { // a busy machine may get nowhere meanwhile
+			moreClicks, moreSales := w.acknowledged()
+			if moreClicks < clicks+100 || moreSales < sales+20 {
+				return fmt.Errorf("%d clicks and %d sales were acknowledged, after %d and %d before", moreClicks, moreSales, clicks, sales)
+			}
+			return nil
+		})
 		w.ending.Store(true)
 	}
 	run()

@@ -113,6 +113,17 @@ func (w *witness) claims() claims {
 	return w.now.clone()
 }
 
+// acknowledged counts clicks and sales of this round.
+func (w *witness) acknowledged() (clicks, sales int) {
+	c := w.claims()
+	for _, id := range c.clicks {
+		if id != "" {
+			clicks++
+		}
+	}
+	return clicks, c.booked()
+}
+
 const witnessPause = 2 * time.Millisecond // between a connection's requests
 
 func (w *witness) start() {

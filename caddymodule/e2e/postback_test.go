@@ -307,9 +307,18 @@ func TestLatePostbacks(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, postbackSite, "$KEY", sharedKey)
 	short := startServer(t, strings.Replace(postbackSite, "click_id_key $KEY", "click_id_key $KEY\n\t\tretain {\n\t\t\tclicks 2s\n\t\t}", 1), "$KEY", sharedKey)
-	quick, expired := s.click("/go/quick", "cid"), short.click("/go/acme", "cid")
-	if a := s.get("/open?cid=" + quick + "&txid=soon"); a.status != 200 {
-		t.Errorf("within the window: status %d %s", a.status, a.body)
+	expired, quick := short.click("/go/acme", "cid"), ""
+	for end := time.Now().Add(time.Minute); ; {
+		begin := time.Now()
+		quick = s.click("/go/quick", "cid")
+		a := s.get("/open?cid=" + quick + "&txid=soon")
+		if time.Since(begin) > 900*time.Millisecond && time.Now().Before(end) {
+			continue // a busy machine has let the window pass
+		}
+		if a.status != 200 {
+			t.Errorf("within the window: status %d %s", a.status, a.body)
+		}
+		break
 	}
 	time.Sleep(4 * time.Second)
 	if a := s.get("/open?cid=" + quick + "&txid=late"); a.status != 202 || !containsAll(a.body, `"reason":"outside_window"`) {

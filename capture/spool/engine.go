@@ -17,6 +17,9 @@ const (
 	// DefaultDeadline is how long the shared store has to take a batch before
 	// that goes to the disk of this machine.
 	DefaultDeadline = 2 * time.Second
+	// firstPatience is how long it has to open where it never gave this node a
+	// number, without which nothing can be kept here.
+	firstPatience = 10 * time.Second
 	// forwardDeadline is how long it has for a batch that waits on disk already.
 	forwardDeadline = 15 * time.Second
 	// minPause and maxPause are between two tries to reach the shared store.
@@ -211,7 +214,11 @@ func (e *Engine) Open(ctx context.Context) (_ capture.Store, err error) {
 // openFirst waits a moment for the shared store. An error says that there is no
 // doing without it now.
 func (s *Store) openFirst() error {
-	timer := time.NewTimer(s.e.deadline())
+	patience := s.e.deadline()
+	if s.state.Lease == 0 {
+		patience = max(patience, firstPatience)
+	}
+	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	var err error
 	select {
@@ -224,7 +231,7 @@ func (s *Store) openFirst() error {
 			_ = o.store.Close(0)
 		}
 	case <-timer.C:
-		err = fmt.Errorf("%w: the shared store does not answer within %s", capture.ErrUnavailable, s.e.deadline())
+		err = fmt.Errorf("%w: the shared store does not answer within %s", capture.ErrUnavailable, patience)
 	}
 	switch {
 	case err == nil:

@@ -281,8 +281,10 @@ func TestFirstStartAway(t *testing.T) {
 		if _, err := r.e.Open(background); !errors.Is(err, capture.ErrNewerFormat) {
 			t.Errorf("opening gives %v", err)
 		}
-		r.shared.SetHooks(memstore.Hooks{})
+		// One that is only slow is waited for.
+		r.shared.SetHooks(memstore.Hooks{Open: func() error { time.Sleep(3 * DefaultDeadline); return nil }})
 		r.open()
+		r.shared.SetHooks(memstore.Hooks{})
 		r.commit(r.next())
 		r.exactly()
 		_ = r.s.Close(0)

@@ -259,7 +259,6 @@ func TestBackupOfMerged(t *testing.T) {
 // TestCheckFindsInMerged breaks records of merged blocks.
 func TestCheckFindsInMerged(t *testing.T) {
 	t.Parallel()
-	var k keys
 	get := func(txn *transaction, key []byte) []byte {
 		data, err := getCopy(txn, key)
 		if err != nil || data == nil {
@@ -268,26 +267,26 @@ func TestCheckFindsInMerged(t *testing.T) {
 		return data
 	}
 	for name, c := range map[string]struct {
-		spoil func(txn *transaction) error
+		spoil func(txn *transaction, k *keys) error
 		says  string
 	}{
-		"gone":       {func(txn *transaction) error { return txn.Delete(k.number(kindMerged, 1)) }, `"clicks":0`},
-		"unreadable": {func(txn *transaction) error { return txn.Set(k.number(kindMerged, 1), []byte{2, 9}) }, "group 1"},
-		"another group": {func(txn *transaction) error {
+		"gone":       {func(txn *transaction, k *keys) error { return txn.Delete(k.number(kindMerged, 1)) }, `"clicks":0`},
+		"unreadable": {func(txn *transaction, k *keys) error { return txn.Set(k.number(kindMerged, 1), []byte{2, 9}) }, "group 1"},
+		"another group": {func(txn *transaction, k *keys) error {
 			return txn.Set(k.number(kindMerged, 2), get(txn, k.number(kindMerged, 1)))
 		}, "is of group 1"},
-		"there twice": {func(txn *transaction) error {
+		"there twice": {func(txn *transaction, k *keys) error {
 			blocks, err := capture.DecodeBlocks(get(txn, k.number(kindMerged, 1)))
 			if err != nil {
 				return err
 			}
 			return txn.Set(k.number(kindBlock, blocks[3].Number), capture.EncodeBlock(blocks[3]))
 		}, fmt.Sprint("click block ", groupBlocks+3, " is there by itself and merged")},
-		"beyond the lease": {func(txn *transaction) error {
+		"beyond the lease": {func(txn *transaction, k *keys) error {
 			b := &capture.Block{Number: 1 << 20, Clicks: []*capture.Click{click(day, "c")}}
 			return txn.Set(k.merged(b.Number), capture.EncodeBlocks([]*capture.Block{b}))
 		}, "beyond the lease"},
-		"in no marker": {func(txn *transaction) error { return txn.Delete(k.quarter(capture.QuarterOf(day))) }, "no marker"},
+		"in no marker": {func(txn *transaction, k *keys) error { return txn.Delete(k.quarter(capture.QuarterOf(day))) }, "no marker"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -298,7 +297,7 @@ func TestCheckFindsInMerged(t *testing.T) {
 			sweepAt(t, s, day.Add(5*time.Hour), capture.Retention{})
 			checkHealthy(t, s)
 			s.mu.Lock()
-			err := s.write(c.spoil)
+			err := s.write(func(txn *transaction) error { return c.spoil(txn, new(keys)) })
 			s.mu.Unlock()
 			if err != nil {
 				t.Fatal(err)

@@ -177,7 +177,7 @@ func (m *meter) slice(p protocol, connections int, k benchKind, length time.Dura
 	var before reading
 	var after *processReading
 	// A kept store has the postbacks of earlier runs.
-	l := burst{p, k, connections, length, "b" + strconv.FormatInt(time.Now().UnixMilli(), 36) + "-" + strconv.Itoa(m.bursts)}
+	l := burst{p, k, connections, length, "b" + strconv.FormatInt(time.Now().UnixMilli(), 36) + "-" + strconv.Itoa(m.bursts), 0}
 	r, err := m.load.run(l, span{
 		begun: func() (err error) {
 			before, err = m.read()

@@ -16,7 +16,11 @@ import (
 )
 
 // fleetKinds are the kinds of requests that a fleet is measured with.
-var fleetKinds = []string{kindRedir, kindClick, kindAgain, kindRespond, kindPostback, kindRepeat}
+var fleetKinds = []string{kindRedir, kindClick, kindOften, kindAgain, kindRespond, kindPostback, kindRepeat}
+
+// kindOften is redir as often as clicks were answered: what a request costs depends on how many there are, as threads
+// that go to sleep between them have to be woken.
+const kindOften = "redir as often"
 
 // fleetBenchSite is a node without its store, which is put in the place of $KEEPS.
 const fleetBenchSite = `{
@@ -70,7 +74,7 @@ func plannedFleet(b *testing.B) fleetPlan {
 		rounds := benchRounds(b, 4)
 		return fleetPlan{[]fleetSetup{{48, rounds, true}, {384, max(1, rounds/2), false}}, []int{1, 2, 3}, fleetKinds, 2 * time.Second, plan.clicks / 2}
 	}
-	return fleetPlan{[]fleetSetup{{48, 1, false}}, []int{1, 3}, []string{kindRedir, kindClick, kindRespond, kindPostback}, time.Second, plan.clicks / 4}
+	return fleetPlan{[]fleetSetup{{48, 1, false}}, []int{1, 3}, []string{kindRedir, kindClick, kindOften, kindRespond, kindPostback}, time.Second, plan.clicks / 4}
 }
 
 // A benchFleet is what is measured: some Caddies that share a database, or one that has its own store.
@@ -188,6 +192,9 @@ func (f *benchFleet) kinds(names []string) (list []benchKind) {
 		if slices.Contains(names, k.name) {
 			list = append(list, k)
 		}
+		if k.name == kindClick && slices.Contains(names, kindOften) {
+			list = append(list, benchKind{name: kindOften, status: 302, target: "/redir"})
+		}
 	}
 	return list
 }
@@ -202,10 +209,18 @@ func (m *fleetMeter) measure(b *testing.B, setup fleetSetup, plan fleetPlan) []f
 			all = append(all, measuredFleet{fleet: f, kind: k})
 		}
 	}
+	clicks := make(map[*benchFleet]float64) // a second, last
 	turn := func(i int, length time.Duration) fleetFigures {
-		f, err := m.slice(b, all[i].fleet, all[i].kind, setup.connections, length)
+		rate := 0.0
+		if all[i].kind.name == kindOften {
+			rate = clicks[all[i].fleet]
+		}
+		f, err := m.slice(b, all[i].fleet, all[i].kind, setup.connections, rate, length)
 		if err != nil {
 			b.Fatalf("%s, %d connections, %s: %v", all[i].fleet.name, setup.connections, all[i].kind.name, err)
+		}
+		if all[i].kind.name == kindClick {
+			clicks[all[i].fleet] = f.throughput
 		}
 		return f
 	}

@@ -181,6 +181,9 @@ func (m *fleetMeter) run(f *benchFleet, l burst) (*result, error) {
 	}
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = append(os.Environ(), "BENCH_PORTS="+strings.Join(ports, " "))
+	if l.rate > 0 {
+		cmd.Env = append(cmd.Env, fmt.Sprintf("BENCH_RATE=%f", l.rate/float64(len(ports))))
+	}
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return nil, fmt.Errorf("%w\n%s", err, out)
@@ -198,11 +201,11 @@ func (m *fleetMeter) run(f *benchFleet, l burst) (*result, error) {
 	return r, nil
 }
 
-// slice measures some load of one kind of request on all nodes of a fleet.
-func (m *fleetMeter) slice(b *testing.B, f *benchFleet, k benchKind, connections int, length time.Duration) (fleetFigures, error) {
+// slice measures some load of one kind of request on all nodes of a fleet: as many as go, or so many a second.
+func (m *fleetMeter) slice(b *testing.B, f *benchFleet, k benchKind, connections int, rate float64, length time.Duration) (fleetFigures, error) {
 	b.Helper()
 	m.bursts++
-	l := burst{http1, k, connections, length, "f" + strconv.Itoa(m.bursts)}
+	l := burst{http1, k, connections, length, "f" + strconv.Itoa(m.bursts), rate}
 	var none fleetFigures
 	metrics, err := f.scrape()
 	if err != nil {

@@ -21,12 +21,14 @@ func fleetExample() []fleetLine {
 		}
 		return all
 	}
-	redir, click := benchKind{name: kindRedir}, benchKind{name: kindClick, yardstick: kindRedir}
+	redir, click, often := benchKind{name: kindRedir}, benchKind{name: kindClick, yardstick: kindRedir}, benchKind{name: kindOften}
 	return compareFleets(48, 2, 0.02, []measuredFleet{
 		{alone, redir, rounds(math.NaN(), 10, 20)},
 		{alone, click, rounds(math.NaN(), 12, 24)},
+		{alone, often, rounds(math.NaN(), 15, 30)},
 		{two, redir, rounds(1, 20, 10)},
 		{two, click, rounds(5, 28, 14)},
+		{two, often, rounds(1, 20, 10)},
 	})
 }
 
@@ -50,7 +52,10 @@ func TestBenchFleetTable(t *testing.T) {
 	if got := lines[1].ratio; got != 1.2 {
 		t.Errorf("the ratio at the embedded store is %v, want 1.2", got)
 	}
-	if got := lines[3].ratio; got != 1.4 {
+	if got := lines[1].often; got != 0.8 {
+		t.Errorf("the ratio to as many redirs is %v at the embedded store, want 0.8", got)
+	}
+	if got := lines[4].ratio; got != 1.4 {
 		t.Errorf("the ratio at two nodes is %v, want 1.4", got)
 	}
 }
@@ -58,8 +63,8 @@ func TestBenchFleetTable(t *testing.T) {
 func TestBenchFleetReport(t *testing.T) {
 	t.Parallel()
 	r := fleetReport{head: []string{"server: one"}, lines: slices.Concat(fleetExample(), fleetExample())}
-	for i := range r.lines[4:] {
-		r.lines[4+i].connections = 384
+	for i := range r.lines[6:] {
+		r.lines[6+i].connections = 384
 	}
 	dir := filepath.Join(t.TempDir(), "out")
 	if err := r.write(dir); err != nil {
@@ -75,12 +80,12 @@ func TestBenchFleetReport(t *testing.T) {
 	}
 	defer f.Close()
 	rows, err := csv.NewReader(f).ReadAll() // which wants lines of one length
-	if err != nil || len(rows) != 9 {
+	if err != nil || len(rows) != 13 {
 		t.Fatalf("%d lines, %v", len(rows), err)
 	}
 	for line, want := range map[int]map[string]string{
-		2: {"fleet": "embedded", "kind": kindClick, "caddy_us": "18.00", "caddy_ratio": "1.200", "caddy_met": "", "postgres_us": "", "wal_bytes": ""},
-		8: {"fleet": "2 nodes", "nodes": "2", "connections": "384", "caddy_us": "21.00", "caddy_ratio": "1.400", "caddy_target": "1.30",
+		2: {"fleet": "embedded", "kind": kindClick, "caddy_us": "18.00", "caddy_ratio": "1.200", "caddy_ratio_as_often": "0.800", "caddy_met": "", "postgres_us": "", "wal_bytes": ""},
+		11: {"fleet": "2 nodes", "nodes": "2", "connections": "384", "caddy_us": "21.00", "caddy_ratio": "1.400", "caddy_ratio_as_often": "1.400", "caddy_target": "1.30",
 			"caddy_met": "missed", "postgres_us": "5.00", "wal_bytes": "5", "others_share": "0.020"},
 	} {
 		for i, name := range rows[0] {

@@ -43,7 +43,8 @@ type burst struct {
 	kind        benchKind
 	connections int
 	length      time.Duration
-	word        string // that no other burst has
+	word        string  // that no other burst has
+	rate        float64 // requests a second, or 0 for as many as go
 }
 
 // A result is what the load generator saw. All its connections together have one request under way

@@ -15,7 +15,7 @@ func (s *sizedServer) under(kinds []string, length time.Duration, during func())
 	var all sync.WaitGroup
 	for i, name := range kinds {
 		all.Go(func() {
-			l := burst{http1, s.kindOf(name), s.plan.connections / 2, length, fmt.Sprintf("u%d-%d", i, time.Now().UnixNano())}
+			l := burst{http1, s.kindOf(name), s.plan.connections / 2, length, fmt.Sprintf("u%d-%d", i, time.Now().UnixNano()), 0}
 			results[i], _ = s.meter.load.wrk(l, span{begun: func() error { return nil }})
 		})
 	}

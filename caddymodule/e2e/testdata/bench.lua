@@ -1,12 +1,27 @@
 -- What wrk sends for the benchmark, and what it says of it at the end, in one line of name=value.
 -- Arguments: the status that every answer must have, the request's target, and, for targets with
 -- {id} and {n} in them, a file of click IDs and a word that no other run has. Where BENCH_PORTS names
--- ports of 127.0.0.1, the first thread loads the first of them, and so on.
+-- ports of 127.0.0.1, the first thread loads the first of them, and so on. Where BENCH_RATE is a number,
+-- a thread sends as many requests a second, at even distances, as long as its connections can take them.
 
 local threads = {}
 local ports = {}
 for port in (os.getenv("BENCH_PORTS") or ""):gmatch("%d+") do
   ports[#ports + 1] = port
+end
+
+local interval = 1e6 / (tonumber(os.getenv("BENCH_RATE")) or math.huge) -- microseconds
+if interval > 0 then
+  local ffi = require("ffi")
+  ffi.cdef("typedef struct { long s, us; } capture_time; int gettimeofday(capture_time *now, void *zone);")
+  local now, due = ffi.new("capture_time"), nil
+  -- A request is due an interval after the one before; wrk asks how many milliseconds to wait until then.
+  function delay()
+    ffi.C.gettimeofday(now, nil)
+    local us = tonumber(now.s) * 1e6 + tonumber(now.us)
+    due = math.max(due or us, us - 1e5) + interval -- what was missed for longer is not made up for
+    return math.max(0, math.floor((due - us) / 1000))
+  end
 end
 
 function setup(thread)

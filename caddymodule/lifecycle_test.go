@@ -501,6 +501,8 @@ func TestReloadUnderLoad(t *testing.T) {
 	var sent, lost atomic.Int64
 	var wg sync.WaitGroup
 	once := &http.Client{Timeout: client.Timeout, Transport: impatient}
+	defer wg.Wait()
+	defer stop.Store(true)
 	for i := range 4 {
 		wg.Go(func() {
 			for n := 0; !stop.Load(); n++ {

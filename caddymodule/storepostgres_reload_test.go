@@ -171,6 +171,8 @@ func TestPostgresThereAndBack(t *testing.T) {
 	var unsure atomic.Int64
 	booked := make(map[string]*atomic.Int64)
 	once := &http.Client{Timeout: client.Timeout, Transport: impatient}
+	defer wg.Wait()
+	defer stop.Store(true)
 	for option, id := range ids {
 		n := new(atomic.Int64)
 		booked[option] = n

@@ -26,6 +26,7 @@ func TestEndlessBodies(t *testing.T) {
 	id := s.click("/go/acme", "cid")
 	before, hasMemory := s.residentMemory()
 	var wg sync.WaitGroup
+	defer wg.Wait()
 	ended := make(chan struct{})
 	for i := range slowSenders {
 		wg.Go(func() {

@@ -171,6 +171,8 @@ func testBackupDuringCommits(t *testing.T, p *place) {
 	var files [][]byte
 	var wg sync.WaitGroup
 	stop := make(chan struct{})
+	end := sync.OnceFunc(func() { close(stop); wg.Wait() })
+	defer end()
 	wg.Go(func() {
 		for {
 			select {
@@ -190,8 +192,7 @@ func testBackupDuringCommits(t *testing.T, p *place) {
 		b, posts := p.shaped()
 		p.commit(b, posts[0], posts[1])
 	}
-	close(stop)
-	wg.Wait()
+	end()
 	step := max(1, len(files)/3)
 	for i := 0; i < len(files); i += step {
 		q := p.restored(t, files[i])

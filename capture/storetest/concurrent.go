@@ -45,6 +45,8 @@ func testWholeBatches(t *testing.T, p *place) {
 			check("quarantine", p.store.Status().Quarantine[capture.BadPayout], 1, least)
 		},
 	}
+	end := sync.OnceFunc(func() { close(stop); wg.Wait() })
+	defer end()
 	for _, read := range readers {
 		wg.Go(func() {
 			for {
@@ -63,8 +65,7 @@ func testWholeBatches(t *testing.T, p *place) {
 		committed.Add(1)
 		p.find(b.Clicks[2])
 	}
-	close(stop)
-	wg.Wait()
+	end()
 }
 
 func (p *place) shaped() (*capture.Block, [2]*capture.Postback) {

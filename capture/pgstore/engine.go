@@ -63,7 +63,7 @@ type Engine struct {
 	// Now is the clock; nil means the real one.
 	Now func() time.Time
 
-	leaseFor, patience, openFor, lookupFor, abandonAfter time.Duration // tests shorten these
+	patience, openFor, lookupFor, abandonAfter time.Duration // tests shorten these
 
 	mu sync.Mutex // for the identity
 }

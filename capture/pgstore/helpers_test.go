@@ -38,7 +38,7 @@ type node struct {
 
 // another returns an engine of the same store with a directory of its own.
 func another(t *testing.T, e *Engine) *Engine {
-	return &Engine{DSN: e.DSN, Schema: e.Schema, Dir: t.TempDir(), Logger: zap.NewNop(), patience: patient, leaseFor: e.leaseFor}
+	return &Engine{DSN: e.DSN, Schema: e.Schema, Dir: t.TempDir(), Logger: zap.NewNop(), patience: patient}
 }
 
 func open(t *testing.T, e *Engine) *node {

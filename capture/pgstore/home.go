@@ -146,7 +146,7 @@ func (s *Store) take(ctx context.Context, conn *pgx.Conn, f *nodeFile) error {
 			host, _ := os.Hostname()
 			if _, err = tx.Exec(ctx, s.q(`UPDATE {s}.nodes SET holder = $2, host = $3, lease = $4, batch = $5 WHERE node = $1`), s.node, holder, escape(host), lease, batch); err == nil {
 				_, err = tx.Exec(ctx, s.q(`INSERT INTO {s}.alive (node, until) VALUES ($1, now() + $2::float8 * interval '1 second')
-ON CONFLICT (node) DO UPDATE SET until = excluded.until`), s.node, s.e.lease().Seconds())
+ON CONFLICT (node) DO UPDATE SET until = excluded.until`), s.node, leaseFor.Seconds())
 			}
 			return err
 		})

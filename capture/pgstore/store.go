@@ -58,8 +58,6 @@ type Store struct {
 	why        string    // why nothing can be written for now
 }
 
-func (e *Engine) lease() time.Duration { return cmp.Or(e.leaseFor, leaseFor) }
-
 // Open connects to the database and makes this process the one that writes as
 // this node.
 func (e *Engine) Open(ctx context.Context) (capture.Store, error) {
@@ -201,7 +199,7 @@ func (s *Store) fail(err error) error {
 
 // keepAlive renews the lease and looks at what other nodes changed.
 func (s *Store) keepAlive() {
-	tick := time.NewTicker(s.e.lease() / 3)
+	tick := time.NewTicker(leaseFor / 3)
 	defer tick.Stop()
 	for told := false; ; {
 		select {
@@ -209,7 +207,7 @@ func (s *Store) keepAlive() {
 			return
 		case <-tick.C:
 		}
-		ctx, cancel := context.WithTimeout(s.closing, s.e.lease()/3)
+		ctx, cancel := context.WithTimeout(s.closing, leaseFor/3)
 		err := s.beat(ctx)
 		cancel()
 		if err != nil && !told && s.closing.Err() == nil && !errors.Is(err, capture.ErrFatal) {
@@ -233,7 +231,7 @@ func (s *Store) renew(ctx context.Context) error {
 		return err
 	}
 	defer giveBack(conn)
-	lives := s.e.lease().Seconds()
+	lives := leaseFor.Seconds()
 	tag, err := conn.Exec(ctx, s.q(`UPDATE {s}.alive SET until = now() + $3::float8 * interval '1 second'
 WHERE node = $1 AND EXISTS (SELECT 1 FROM {s}.nodes WHERE node = $1 AND holder = $2)`), s.node, s.holder, lives)
 	if err == nil && tag.RowsAffected() == 0 {

@@ -165,7 +165,7 @@ func (s *Server) Restart() error {
 		options += " -c " + setting
 	}
 	log := filepath.Join(s.Dir, "log")
-	err := s.run("pg_ctl", "-D", s.data, "-w", "-t", "300", "-l", log, "-o", options, "start")
+	err := s.run("pg_ctl", "-D", s.data, "-w", "-l", log, "-o", options, "start")
 	if err != nil {
 		said, _ := os.ReadFile(log)
 		err = fmt.Errorf("%w\n%s", err, said[max(0, len(said)-2000):])
